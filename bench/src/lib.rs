@@ -1,0 +1,1 @@
+//! Benchmarks: one per stage, router evaluation, side-by-side runs.

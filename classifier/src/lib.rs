@@ -1,0 +1,1 @@
+//! Text to verdict: excerpt, rules, hashed n-grams, ONNX session.

@@ -1,0 +1,1 @@
+//! Candidates to plan: filters, objectives, strategies, health as a state machine.

@@ -1,0 +1,1 @@
+//! Pointsman: the routing and control layer between applications and language models.

@@ -1,0 +1,1 @@
+//! Journal and SQLite: what must outlive the process.

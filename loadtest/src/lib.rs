@@ -1,0 +1,1 @@
+//! Scripted fake providers and an open-loop load generator.

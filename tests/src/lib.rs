@@ -1,0 +1,1 @@
+//! Stories end to end against the real binary.
