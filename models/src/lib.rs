@@ -8,8 +8,10 @@ mod capability;
 mod task;
 mod units;
 mod usage;
+mod verdict;
 
 pub use capability::Capabilities;
 pub use task::Task;
 pub use units::{Micros, Millis, PicoUsd, Tokens};
 pub use usage::{Usage, UsageSource};
+pub use verdict::Verdict;
