@@ -1,1 +1,7 @@
-//! Bytes to meaning: HTTP/1.1, SSE, JSON spans and patches, dialects, refusals.
+//! Bytes to meaning and back: HTTP/1.1 heads and framing, server-sent events, JSON spans and
+//! patches, the dialects of clients and providers, and refusals.
+//!
+//! In: bytes. Out: spans, facts, and bytes appended to a buffer of the caller. Never: sockets,
+//! clocks, locks, tasks.
+
+pub mod json;
