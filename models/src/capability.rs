@@ -84,18 +84,12 @@ impl Capabilities {
 
     /// The capability of that name.
     pub fn from_name(name: &str) -> Option<Capabilities> {
-        Capabilities::NAMED
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, set)| *set)
+        Capabilities::NAMED.iter().find(|(known, _)| *known == name).map(|(_, set)| *set)
     }
 
     /// The names in the set, in the order of [`Capabilities::NAMED`].
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Capabilities::NAMED
-            .iter()
-            .filter(move |(_, set)| self.covers(*set))
-            .map(|(name, _)| *name)
+        Capabilities::NAMED.iter().filter(move |(_, set)| self.covers(*set)).map(|(name, _)| *name)
     }
 }
 

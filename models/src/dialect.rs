@@ -53,9 +53,7 @@ impl Dialect {
 
     /// The dialect of that name.
     pub fn from_name(name: &str) -> Option<Dialect> {
-        Dialect::ALL
-            .into_iter()
-            .find(|dialect| dialect.name() == name)
+        Dialect::ALL.into_iter().find(|dialect| dialect.name() == name)
     }
 
     /// The dialect at that position of [`Dialect::ALL`].

@@ -5,12 +5,16 @@
 //! parsing. Never: sockets, clocks, threads; no I/O beyond reading its own files.
 
 mod capability;
+mod dialect;
+mod price;
 mod task;
 mod units;
 mod usage;
 mod verdict;
 
 pub use capability::Capabilities;
+pub use dialect::Dialect;
+pub use price::{Prices, Rates, Tier};
 pub use task::Task;
 pub use units::{Micros, Millis, PicoUsd, Tokens};
 pub use usage::{Usage, UsageSource};

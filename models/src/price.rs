@@ -58,10 +58,7 @@ impl Prices {
     /// Nothing costs anything.
     pub const FREE: Prices = Prices {
         base: Rates::FREE,
-        tiers: [Tier {
-            above_input: Tokens(0),
-            rates: Rates::FREE,
-        }; Prices::TIERS_MAX],
+        tiers: [Tier { above_input: Tokens(0), rates: Rates::FREE }; Prices::TIERS_MAX],
         tier_count: 0,
     };
 
@@ -76,11 +73,7 @@ impl Prices {
             tiers.is_sorted_by(|a, b| a.above_input < b.above_input),
             "price tiers must ascend"
         );
-        let mut prices = Prices {
-            base,
-            tier_count: tiers.len() as u8,
-            ..Prices::FREE
-        };
+        let mut prices = Prices { base, tier_count: tiers.len() as u8, ..Prices::FREE };
         prices.tiers[..tiers.len()].copy_from_slice(tiers);
         prices
     }
@@ -107,14 +100,8 @@ mod tests {
 
     #[test]
     fn a_tier_begins_strictly_above_its_threshold() {
-        let at = |input| Rates {
-            input: PicoUsd(input),
-            ..Rates::FREE
-        };
-        let tier = |above, input| Tier {
-            above_input: Tokens(above),
-            rates: at(input),
-        };
+        let at = |input| Rates { input: PicoUsd(input), ..Rates::FREE };
+        let tier = |above, input| Tier { above_input: Tokens(above), rates: at(input) };
         let prices = Prices::new(at(1), &[tier(1_000, 2), tier(9_000, 3)]);
         for (input, rate) in [(0, 1), (1_000, 1), (1_001, 2), (9_000, 2), (9_001, 3)] {
             assert_eq!(prices.for_input(Tokens(input)), at(rate), "input {input}");

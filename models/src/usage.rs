@@ -43,9 +43,7 @@ impl Usage {
     pub fn is_plausible(&self) -> bool {
         let parts = [self.cached.0, self.written_5m.0, self.written_1h.0];
         let wholes_ok = self.input.0 <= Usage::TOKENS_MAX && self.output.0 <= Usage::TOKENS_MAX;
-        let parts_sum = parts
-            .iter()
-            .try_fold(0u64, |sum, part| sum.checked_add(*part));
+        let parts_sum = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(*part));
         wholes_ok
             && parts_sum.is_some_and(|sum| sum <= self.input.0)
             && self.reasoning.0 <= self.output.0

@@ -64,11 +64,7 @@ impl Default for Verdict {
 }
 
 fn within(value: f32, least: f32, most: f32, otherwise: f32) -> f32 {
-    if value.is_nan() {
-        otherwise
-    } else {
-        value.clamp(least, most)
-    }
+    if value.is_nan() { otherwise } else { value.clamp(least, most) }
 }
 
 #[cfg(test)]
