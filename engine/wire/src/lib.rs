@@ -4,4 +4,11 @@
 //! In: bytes. Out: spans, facts, and bytes appended to a buffer of the caller. Never: sockets,
 //! clocks, locks, tasks.
 
+pub mod chunked;
+pub mod dialect;
+pub mod endpoint;
+pub mod http1;
 pub mod json;
+pub mod refusal;
+pub mod request;
+pub mod sse;

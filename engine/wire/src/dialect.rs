@@ -1,0 +1,121 @@
+//! The dialects, one file each. A dialect is code: how a request, an answer, a stream and a refusal
+//! look on the wire. A provider is data and says which dialects it speaks.
+//!
+//! To add one: a file beside [`openai_chat`] and a line in [`CODECS`].
+
+pub mod openai_chat;
+
+use crate::refusal::Refusal;
+use crate::request::Parsed;
+use models::{Dialect, Usage};
+
+/// One dialect, both ways. No state: what a stream has to remember stands in the caller.
+pub trait Codec: Sync {
+    /// Which one it is.
+    fn dialect(&self) -> Dialect;
+
+    /// Reads a client's request body.
+    fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal>;
+
+    /// Appends `body` as the provider gets it, changed only where `outgoing` says so. Returns the
+    /// offset in `body` from which on the rest is unchanged and still has to follow.
+    fn patch_request(
+        &self,
+        parsed: &Parsed,
+        body: &[u8],
+        outgoing: &Outgoing<'_>,
+        out: &mut Vec<u8>,
+    ) -> usize;
+
+    /// Length of the body after [`Codec::patch_request`], all of it.
+    fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize;
+
+    /// Reads a provider's whole answer with a good status.
+    fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault>;
+
+    /// Reads the data of one event of a provider's stream.
+    fn read_event(&self, data: &[u8], rules: UsageRules) -> Event;
+
+    /// Appends a refusal as the body of a response.
+    fn write_refusal(&self, refusal: &Refusal, out: &mut Vec<u8>);
+
+    /// Appends a refusal as the last event of a stream that has begun.
+    fn write_stream_error(&self, refusal: &Refusal, out: &mut Vec<u8>);
+
+    /// The event that ends a complete stream, supplied when a provider leaves it out.
+    fn end_mark(&self) -> &'static [u8];
+}
+
+/// The dialects that are spoken with clients and providers.
+pub static CODECS: &[&dyn Codec] = &[&openai_chat::OpenAiChat];
+
+/// The code of that dialect, when it is one of [`CODECS`].
+pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
+    CODECS.iter().copied().find(|codec| codec.dialect() == dialect)
+}
+
+/// What changes in a request on its way to one provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The provider's name for the model, as it stands between the quotes of a JSON string.
+    pub model: &'a str,
+    /// Whether the provider can tell the usage at the end of a stream.
+    pub asks_usage: bool,
+    /// The provider's name for the output limit, when it takes only one of the two.
+    pub max_output_field: Option<&'a str>,
+}
+
+/// Where a provider's counts differ from the dialect's own rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageRules {
+    /// Reasoning tokens are not part of the output count and have to be added.
+    pub reasoning_apart: bool,
+}
+
+/// What is to be known of a whole answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The provider's count; `None` when it is missing or cannot be true.
+    pub usage: Option<Usage>,
+    /// Bytes of generated text and tool arguments, for an own count.
+    pub content_bytes: u32,
+}
+
+/// Why an answer with a good status is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFault {
+    /// No JSON of the dialect's form.
+    Malformed,
+    /// An error object.
+    Error,
+}
+
+/// One event of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What it is for the client.
+    pub kind: EventKind,
+    /// The provider's count, when the event carries a sound one.
+    pub usage: Option<Usage>,
+    /// Whether it says why the model stopped.
+    pub finish: bool,
+    /// Bytes of generated text and tool arguments, for an own count.
+    pub content_bytes: u32,
+}
+
+/// What an event of a stream is for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Opens the answer and holds nothing of it yet.
+    Preamble,
+    /// Holds generated content, or the reason why there is no more.
+    Content,
+    /// Holds the usage and nothing else; hidden from a client who did not ask.
+    Usage,
+    /// The provider's error object.
+    Error,
+    /// The end mark.
+    End,
+    /// Not of the dialect: skipped.
+    Unknown,
+}
