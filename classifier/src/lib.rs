@@ -1,1 +1,39 @@
 //! Text to verdict: excerpt, rules, hashed n-grams, ONNX session.
+//!
+//! In: a bounded excerpt of a conversation ([`Excerpt`]) and what the request's structure says
+//! ([`Structure`]). Out: a [`Classified`]: task, difficulty, sensitivity, expected length,
+//! confidence, and which stage said so. Structure decides where it is certain (an image is there, a
+//! tool loop runs), else the model, else the rules, which need no runtime. Never: text kept after
+//! the call, an allocation per call of our own after the first, a panic on any input.
+//!
+//! ```no_run
+//! use classifier::{Classifier, Excerpt, Input, OnnxRuntime, Structure};
+//!
+//! let runtime = OnnxRuntime::init(None)?;
+//! let classifier = Classifier::load("models/task-v1".as_ref(), &runtime)?;
+//! let mut core = classifier.session()?; // one per thread
+//! let mut excerpt = Excerpt::default();
+//! let text = excerpt.build(None, "Translate \"good morning\" into French");
+//! let classified = core.classify(&Input { text, structure: Structure::default() });
+//! assert_eq!(classified.verdict.task, models::Task::Translation);
+//! # Ok::<(), classifier::ClassifierError>(())
+//! ```
+
+mod core;
+mod cues;
+mod error;
+mod excerpt;
+pub mod lines;
+mod manifest;
+pub mod ngrams;
+mod onnx;
+mod rules;
+mod structure;
+
+pub use crate::core::{Classified, Classifier, CoreClassifier, Input, Stage};
+pub use error::ClassifierError;
+pub use excerpt::{EXCERPT_BYTES_MAX, Excerpt};
+pub use manifest::{FileHash, Files, Head, InputKind, Manifest, NgramParameters, Probe};
+pub use onnx::OnnxRuntime;
+pub use rules::Rules;
+pub use structure::Structure;
