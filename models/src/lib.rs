@@ -5,6 +5,7 @@
 //! parsing. Never: sockets, clocks, threads; no I/O beyond reading its own files.
 
 mod capability;
+pub mod catalogue;
 mod dialect;
 mod price;
 mod task;
