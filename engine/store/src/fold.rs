@@ -48,10 +48,7 @@ struct Track {
 }
 
 impl Track {
-    const START: Track = Track {
-        position: Position::START,
-        lost: 0,
-    };
+    const START: Track = Track { position: Position::START, lost: 0 };
 }
 
 /// The table `segment` in memory.
@@ -69,10 +66,7 @@ impl Tracks {
         while let Some(row) = rows.next()? {
             // A name that is none was not written by us, and no file will ask for it.
             if let Some(name) = SegmentName::parse(row.get_ref(0)?.as_str()?) {
-                let position = Position {
-                    offset: row.get(1)?,
-                    sequence: row.get(2)?,
-                };
+                let position = Position { offset: row.get(1)?, sequence: row.get(2)? };
                 let lost = row.get(3)?;
                 of.insert(name, Track { position, lost });
             }
@@ -141,13 +135,8 @@ impl Store {
     /// Drops tracks of files that are gone: a crash came between removing the file and the row.
     fn forget_gone(&mut self, segments: &[(SegmentName, SegmentState)]) -> Result<(), StoreError> {
         let is_there = |name: &SegmentName| segments.iter().any(|(there, _)| there == name);
-        let gone: Vec<SegmentName> = self
-            .tracks
-            .of
-            .keys()
-            .filter(|name| !is_there(name))
-            .copied()
-            .collect();
+        let gone: Vec<SegmentName> =
+            self.tracks.of.keys().filter(|name| !is_there(name)).copied().collect();
         for name in gone {
             forget(&self.connection, name).map_err(sqlite_error(&self.path))?;
             self.tracks.of.remove(&name);
@@ -157,9 +146,7 @@ impl Store {
 }
 
 fn forget(connection: &Connection, name: SegmentName) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("DELETE FROM segment WHERE name = ?1")?
-        .execute([name.file_name()])
+    connection.prepare_cached("DELETE FROM segment WHERE name = ?1")?.execute([name.file_name()])
 }
 
 /// A fold under way.
@@ -219,18 +206,13 @@ impl Fold<'_> {
                 }
             }
             if self.batch.as_ref().is_some_and(|batch| batch.rows() as u64 >= BATCH_ROWS) {
-                let track = Track {
-                    position: reader.position(),
-                    lost: before.lost + reader.lost(),
-                };
+                let track =
+                    Track { position: reader.position(), lost: before.lost + reader.lost() };
                 self.note(name, track)?;
                 self.commit()?;
             }
         }
-        let track = Track {
-            position: reader.position(),
-            lost: before.lost + reader.lost(),
-        };
+        let track = Track { position: reader.position(), lost: before.lost + reader.lost() };
         self.report.lost += reader.lost();
         if track != self.tracks.of.get(&name).copied().unwrap_or(Track::START) {
             self.note(name, track)?;
@@ -250,9 +232,7 @@ impl Fold<'_> {
     fn batch(&mut self) -> Result<&mut Batch, StoreError> {
         if self.batch.is_none() {
             let begin = || {
-                self.connection
-                    .prepare_cached("BEGIN IMMEDIATE")?
-                    .execute([])?;
+                self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
                 self.connection
                     .prepare_cached("SELECT coalesce(max(position), 0) + 1 FROM request")?
                     .query_row([], |row| row.get(0))
@@ -322,9 +302,7 @@ impl Fold<'_> {
 /// Adds the batch to the last block, or starts a new one when that one is full.
 fn write_block(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     let last = connection
-        .prepare_cached(
-            "SELECT first_position FROM block ORDER BY first_position DESC LIMIT 1",
-        )?
+        .prepare_cached("SELECT first_position FROM block ORDER BY first_position DESC LIMIT 1")?
         .query_row([], |row| row.get::<_, i64>(0))
         .optional()?;
     let last_position = batch.next_position - 1;
@@ -334,12 +312,7 @@ fn write_block(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
                 "UPDATE block SET last_position = ?2, started_min_us = min(started_min_us, ?3),
                  started_max_us = max(started_max_us, ?4) WHERE first_position = ?1",
             )?
-            .execute(params![
-                first,
-                last_position,
-                batch.started_min_us,
-                batch.started_max_us
-            ])?,
+            .execute(params![first, last_position, batch.started_min_us, batch.started_max_us])?,
         _ => connection
             .prepare_cached(
                 "INSERT INTO block (first_position, last_position, started_min_us, started_max_us)
@@ -377,16 +350,7 @@ fn insert_row(
     record: &RecordRef<'_>,
 ) -> rusqlite::Result<()> {
     let mut id = |column, text| texts.id(connection, column, text);
-    let RecordRef {
-        who,
-        asked,
-        decided,
-        served,
-        timing,
-        usage,
-        money,
-        ..
-    } = record;
+    let RecordRef { who, asked, decided, served, timing, usage, money, .. } = record;
     // `append` lets no number pass that does not fit a column, so `as i64` keeps the value.
     let values: [Option<i64>; 48] = [
         Some(position),

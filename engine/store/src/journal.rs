@@ -45,10 +45,7 @@ impl JournalLimits {
 /// 1 GiB in segments of 4 MiB.
 impl Default for JournalLimits {
     fn default() -> JournalLimits {
-        JournalLimits {
-            room_bytes: 1 << 30,
-            segment_bytes: 4 << 20,
-        }
+        JournalLimits { room_bytes: 1 << 30, segment_bytes: 4 << 20 }
     }
 }
 
@@ -62,7 +59,9 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// The journal has taken all the room that it may take: the store does not keep up.
-    #[error("the journal is full: {used_bytes} bytes of {limit_bytes} are waiting to be folded into the store")]
+    #[error(
+        "the journal is full: {used_bytes} bytes of {limit_bytes} are waiting to be folded into the store"
+    )]
     Full {
         /// Bytes taken.
         used_bytes: u64,
@@ -106,11 +105,7 @@ fn io_error<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> JournalError + 'a {
-    move |source| JournalError::Io {
-        action,
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| JournalError::Io { action, path: path.to_path_buf(), source }
 }
 
 /// The journal of this process. Cheap to clone; clones are the same journal. The lock is held until
@@ -207,19 +202,13 @@ impl Journal {
     fn take_stock(&self) -> Result<(), JournalError> {
         let folder = &self.shared.folder;
         let read = io_error("read", folder);
-        let entries: Vec<_> = fs::read_dir(folder)
-            .and_then(Iterator::collect::<io::Result<_>>)
-            .map_err(read)?;
+        let entries: Vec<_> =
+            fs::read_dir(folder).and_then(Iterator::collect::<io::Result<_>>).map_err(read)?;
         for entry in entries {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "new") {
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
-            } else if entry
-                .file_name()
-                .to_str()
-                .and_then(SegmentName::parse)
-                .is_some()
-            {
+            } else if entry.file_name().to_str().and_then(SegmentName::parse).is_some() {
                 let bytes = entry.metadata().map_err(io_error("read", &path))?.len();
                 self.shared.used_bytes.fetch_add(bytes, Ordering::Relaxed);
             }
@@ -249,12 +238,7 @@ impl Journal {
             segment
         };
         let appended = slot.appended.load(Ordering::Relaxed);
-        Ok(JournalWriter {
-            segment,
-            appended,
-            slot,
-            shared: self.shared.clone(),
-        })
+        Ok(JournalWriter { segment, appended, slot, shared: self.shared.clone() })
     }
 
     /// The control thread's part, every 10 ms or so: lays out segments, unmaps old ones, brings what
@@ -279,10 +263,7 @@ impl Journal {
 
     /// Records appended by this process, over all cores.
     pub fn appended(&self) -> u64 {
-        lock(&self.shared.slots)
-            .iter()
-            .map(|slot| slot.appended.load(Ordering::Relaxed))
-            .sum()
+        lock(&self.shared.slots).iter().map(|slot| slot.appended.load(Ordering::Relaxed)).sum()
     }
 
     /// All segments in the order of their names, with their states as they were before the files
@@ -297,10 +278,7 @@ impl Journal {
         }
         names.sort_unstable();
         let slots = lock(&self.shared.slots);
-        Ok(names
-            .into_iter()
-            .map(|name| (name, self.state(name, &slots)))
-            .collect())
+        Ok(names.into_iter().map(|name| (name, self.state(name, &slots))).collect())
     }
 
     fn state(&self, name: SegmentName, slots: &[Arc<Slot>]) -> SegmentState {
@@ -352,11 +330,7 @@ impl Shared {
     ) -> Result<Segment, JournalError> {
         let bytes = self.limits.segment_bytes;
         self.check_room()?;
-        let name = SegmentName {
-            run: self.run,
-            core,
-            index: making.next_index,
-        };
+        let name = SegmentName { run: self.run, core, index: making.next_index };
         let path = self.folder.join(name.file_name());
         // Only a whole segment gets a segment's name: one that a crash left half made is no segment.
         let unfinished = path.with_extension("new");
@@ -387,10 +361,7 @@ impl Shared {
         let used_bytes = self.used_bytes.load(Ordering::Relaxed);
         let limit_bytes = self.limits.room_bytes;
         if used_bytes.saturating_add(self.limits.segment_bytes) > limit_bytes {
-            return Err(JournalError::Full {
-                used_bytes,
-                limit_bytes,
-            });
+            return Err(JournalError::Full { used_bytes, limit_bytes });
         }
         Ok(())
     }
@@ -445,11 +416,7 @@ impl Slot {
             current: AtomicU32::new(CLOSED),
             appended: CachePadded::new(AtomicU64::new(0)),
             blocked: AtomicBool::new(false),
-            making: Mutex::new(Making {
-                next_index: 0,
-                unsynced: Vec::new(),
-                synced: 0,
-            }),
+            making: Mutex::new(Making { next_index: 0, unsynced: Vec::new(), synced: 0 }),
         }
     }
 }
@@ -514,9 +481,7 @@ impl JournalWriter {
         if let Some(next) = self.slot.standby.pop() {
             return Ok(next); // made while we waited
         }
-        let made = self
-            .shared
-            .make_segment(self.slot.core, &mut making, Durable::Later);
+        let made = self.shared.make_segment(self.slot.core, &mut making, Durable::Later);
         self.slot.blocked.store(made.is_err(), Ordering::Release);
         made
     }
@@ -547,9 +512,7 @@ fn take_lock(path: &Path) -> Result<File, JournalError> {
         .map_err(io_error("open", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(JournalError::InUse {
-            path: path.to_path_buf(),
-        }),
+        Err(fs::TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_path_buf() }),
         Err(fs::TryLockError::Error(source)) => Err(io_error("lock", path)(source)),
     }
 }

@@ -182,10 +182,7 @@ impl Outcome {
 
     /// The outcome with that number; numbers of a newer version read as unknown.
     pub fn from_index(index: u8) -> Outcome {
-        Outcome::ALL
-            .get(usize::from(index))
-            .copied()
-            .unwrap_or_default()
+        Outcome::ALL.get(usize::from(index)).copied().unwrap_or_default()
     }
 }
 
@@ -620,9 +617,7 @@ pub(crate) mod tests {
         let mut bytes = AlignedVec::<16>::new();
         bytes.resize(ENCODED_BYTES_MAX, 0);
         let length = encode(record, &mut bytes).expect("a bounded record fits");
-        decode(&bytes[..length])
-            .expect("what was written reads")
-            .to_owned_texts()
+        decode(&bytes[..length]).expect("what was written reads").to_owned_texts()
     }
 
     #[test]

@@ -95,12 +95,7 @@ fn frame_crc(seed: u32, offset: u64, sequence: u64, payload: &[u8]) -> u32 {
 /// Makes a segment's file at `path`, all of its blocks written with zeros: a full disk shows here as
 /// an error and not later as a signal, and the first store to a page finds its block in place.
 pub(crate) fn create(path: &Path, name: SegmentName, bytes: u64) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     reserve(&file, bytes)?;
     let zeros = vec![0u8; (128 << 10).min(bytes as usize)];
     let mut at = 0;
@@ -180,20 +175,12 @@ impl Segment {
         let (frame, payload) = unsafe {
             let frame = self.map.as_mut_ptr().add(self.offset);
             let payload = frame.add(FRAME_HEADER_BYTES);
-            (
-                frame,
-                std::slice::from_raw_parts_mut(payload, ENCODED_BYTES_MAX),
-            )
+            (frame, std::slice::from_raw_parts_mut(payload, ENCODED_BYTES_MAX))
         };
         let Some(length) = encode(record, payload) else {
             return false;
         };
-        let crc = frame_crc(
-            self.seed,
-            self.offset as u64,
-            self.sequence,
-            &payload[..length],
-        );
+        let crc = frame_crc(self.seed, self.offset as u64, self.sequence, &payload[..length]);
         let commit = (length as u64) << 32 | u64::from(crc);
         // SAFETY: both words lie in the frame's first 16 bytes, within the mapping; frames start at
         // multiples of 16 of a page-aligned mapping, so they are aligned; nothing else in this
@@ -219,10 +206,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub(crate) const START: Position = Position {
-        offset: HEADER_BYTES,
-        sequence: 0,
-    };
+    pub(crate) const START: Position = Position { offset: HEADER_BYTES, sequence: 0 };
 }
 
 /// A part of a file in memory; kept between segments for its allocation.
@@ -236,11 +220,7 @@ impl Window {
     pub(crate) fn new() -> Window {
         let mut bytes = AlignedVec::new();
         bytes.resize(WINDOW_BYTES, 0);
-        Window {
-            bytes,
-            start: 0,
-            filled: 0,
-        }
+        Window { bytes, start: 0, filled: 0 }
     }
 
     fn clear(&mut self) {
@@ -272,12 +252,7 @@ impl Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     /// A frame: where its payload lies in the window, its sequence, and where the next one starts.
-    Frame {
-        at: usize,
-        length: usize,
-        sequence: u64,
-        next: u64,
-    },
+    Frame { at: usize, length: usize, sequence: u64, next: u64 },
     /// A commit word of zero, or the end of the file.
     Blank,
     /// A commit word that no frame belongs to.
@@ -318,7 +293,8 @@ impl<'w> SegmentReader<'w> {
         window.clear();
         if let Some(at) = window.load(&file, 0, HEADER_BYTES as usize)? {
             let found = &window.bytes[at..at + HEADER_BYTES as usize];
-            let intact = found[..8] == MAGIC && found[60..] == crc32fast::hash(&found[..60]).to_le_bytes();
+            let intact =
+                found[..8] == MAGIC && found[60..] == crc32fast::hash(&found[..60]).to_le_bytes();
             // A header that is damaged tells nothing, and the name has all that is needed. One that
             // is intact and of another layout is of another version of this program.
             if intact && found[8..12] != LAYOUT.to_le_bytes() {
@@ -389,17 +365,9 @@ impl<'w> SegmentReader<'w> {
             look = self.salvage(offset)?;
         }
         match look {
-            Look::Frame {
-                at,
-                length,
-                sequence,
-                next,
-            } => {
+            Look::Frame { at, length, sequence, next } => {
                 self.lost += sequence - self.position.sequence;
-                self.position = Position {
-                    offset: next,
-                    sequence: sequence + 1,
-                };
+                self.position = Position { offset: next, sequence: sequence + 1 };
                 Ok(Some((at, length)))
             }
             Look::Blank | Look::Torn => {
@@ -470,11 +438,7 @@ mod tests {
 
     #[test]
     fn names_lead_back_and_sort_by_time() {
-        let name = SegmentName {
-            run: 5 << 64 | 3,
-            core: 12,
-            index: 7,
-        };
+        let name = SegmentName { run: 5 << 64 | 3, core: 12, index: 7 };
         assert_eq!(SegmentName::parse(&name.file_name()), Some(name));
         let later = SegmentName { index: 10, ..name };
         assert!(name.file_name() < later.file_name());

@@ -110,6 +110,7 @@ impl Store {
         migrate(&mut connection, &path)?;
         connection.set_prepared_statement_cache_capacity(16);
         let tracks = Tracks::load(&connection).map_err(&at)?;
+        drop(at);
         Ok(Store {
             connection,
             texts: Texts::default(),
@@ -143,6 +144,11 @@ impl Store {
         read_secret(&path)
     }
 
+    /// 256 random bits from the system.
+    pub(crate) fn entropy(&self) -> Result<[u8; 32], StoreError> {
+        random().map_err(io_error("make a key for", &self.path))
+    }
+
     fn key_count(&self) -> Result<i64, StoreError> {
         self.connection
             .query_row("SELECT count(*) FROM api_key", [], |row| row.get(0))
@@ -163,14 +169,10 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(&at)?;
-    let found: i64 = transaction
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(&at)?;
+    let found: i64 =
+        transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&at)?;
     if found > SCHEMA_VERSION {
-        return Err(StoreError::TooNew {
-            path: path.to_path_buf(),
-            found,
-        });
+        return Err(StoreError::TooNew { path: path.to_path_buf(), found });
     }
     if found == SCHEMA_VERSION {
         return Ok(());
@@ -178,9 +180,7 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     for migration in &MIGRATIONS[found.max(0) as usize..] {
         transaction.execute_batch(migration).map_err(&at)?;
     }
-    transaction
-        .pragma_update(None, "user_version", SCHEMA_VERSION)
-        .map_err(&at)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(&at)?;
     transaction.commit().map_err(&at)
 }
 
@@ -194,10 +194,7 @@ fn read_secret(path: &Path) -> Result<[u8; SECRET_BYTES], StoreError> {
 
 /// Makes the secret whole or not at all, and leaves one alone that another process made first.
 fn make_secret(path: &Path) -> Result<(), StoreError> {
-    let mut secret = [0u8; SECRET_BYTES];
-    getrandom::fill(&mut secret)
-        .map_err(io::Error::other)
-        .map_err(io_error("make", path))?;
+    let secret = random().map_err(io_error("make", path))?;
     let unfinished = path.with_extension(format!("new-{}", std::process::id()));
     let made = (|| {
         let mut file = OpenOptions::new()
@@ -218,19 +215,18 @@ fn make_secret(path: &Path) -> Result<(), StoreError> {
     made.and(removed).map_err(io_error("make", path))
 }
 
+fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
 pub(crate) fn sqlite_error(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
-    move |source| StoreError::Sqlite {
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| StoreError::Sqlite { path: path.to_path_buf(), source }
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| StoreError::Io { action, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -257,10 +253,7 @@ mod tests {
     fn a_store_of_a_newer_program_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).expect("opens");
-        store
-            .connection
-            .pragma_update(None, "user_version", 99)
-            .expect("writes");
+        store.connection.pragma_update(None, "user_version", 99).expect("writes");
         drop(store);
         let error = Store::open(folder.path()).err().expect("refuses");
         assert!(error.to_string().contains("schema version 99"), "{error}");

@@ -64,8 +64,6 @@ fn find_or_insert(connection: &Connection, text: &str) -> rusqlite::Result<i64> 
         .optional()?;
     match found {
         Some(id) => Ok(id),
-        None => connection
-            .prepare_cached("INSERT INTO text (text) VALUES (?1)")?
-            .insert([text]),
+        None => connection.prepare_cached("INSERT INTO text (text) VALUES (?1)")?.insert([text]),
     }
 }
