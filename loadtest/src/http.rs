@@ -109,9 +109,7 @@ impl Dechunker {
 
 /// Whether a header value holds `token` in its comma list, in any case.
 pub(crate) fn lists(value: &[u8], token: &str) -> bool {
-    value
-        .split(|b| *b == b',')
-        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The digits of a `Content-Length`.

@@ -13,10 +13,7 @@ use memchr::memchr2;
 pub(crate) fn members(doc: &[u8]) -> Members<'_> {
     let at = skip_blank(doc, 0);
     let at = (doc.get(at) == Some(&b'{')).then_some(at + 1);
-    Members {
-        doc,
-        at: at.unwrap_or(doc.len()),
-    }
+    Members { doc, at: at.unwrap_or(doc.len()) }
 }
 
 /// See [`members`].
@@ -41,21 +38,14 @@ impl<'d> Iterator for Members<'d> {
         let start = skip_blank(self.doc, colon + 1);
         let end = value_end(self.doc, start)?;
         let comma = skip_blank(self.doc, end);
-        self.at = if self.doc.get(comma) == Some(&b',') {
-            comma + 1
-        } else {
-            self.doc.len()
-        };
+        self.at = if self.doc.get(comma) == Some(&b',') { comma + 1 } else { self.doc.len() };
         Some((&self.doc[key_start + 1..key_end - 1], start..end))
     }
 }
 
 fn skip_blank(doc: &[u8], from: usize) -> usize {
     let rest = doc.get(from..).unwrap_or_default();
-    from + rest
-        .iter()
-        .take_while(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t'))
-        .count()
+    from + rest.iter().take_while(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t')).count()
 }
 
 /// Just past the closing quote of the string that opens at `open`.
@@ -137,10 +127,7 @@ mod tests {
             ("o", "{}"),
             ("stream", "true"),
         ];
-        assert_eq!(
-            found,
-            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        );
+        assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]

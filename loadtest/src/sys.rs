@@ -36,10 +36,7 @@ impl Alarm {
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Alarm> {
         // SAFETY: no pointers are passed; the result is checked before it is owned.
         let raw = unsafe {
-            libc::timerfd_create(
-                libc::CLOCK_MONOTONIC,
-                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
-            )
+            libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
         };
         if raw < 0 {
             return Err(io::Error::last_os_error());
@@ -47,10 +44,7 @@ impl Alarm {
         // SAFETY: `raw` was just opened and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Alarm {
-            fd,
-            armed_for_us: None,
-        })
+        Ok(Alarm { fd, armed_for_us: None })
     }
 
     /// Rings at `due_us` of the clock that says `now_us`; does nothing if it is set so already.
@@ -62,10 +56,7 @@ impl Alarm {
         // Zero would disarm it, so what is due already rings in a microsecond.
         let wait_us = due_us.saturating_sub(now_us).max(1);
         let spec = libc::itimerspec {
-            it_interval: libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec {
                 tv_sec: (wait_us / 1_000_000) as libc::time_t,
                 tv_nsec: (wait_us % 1_000_000 * 1_000) as libc::c_long,
@@ -100,25 +91,53 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// CPU microseconds that this thread has used, in user and system mode.
-pub(crate) fn thread_cpu_us() -> u64 {
-    // SAFETY: an all-zero `rusage` is a valid value of this plain struct.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live `rusage`.
-    let done = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
-    if done < 0 {
-        return 0;
+/// CPU time in microseconds.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct CpuTime {
+    /// In the program itself.
+    pub user_us: u64,
+    /// In the kernel on its behalf.
+    pub system_us: u64,
+}
+
+impl CpuTime {
+    /// What the calling thread has used.
+    pub fn of_thread() -> CpuTime {
+        CpuTime::read(libc::RUSAGE_THREAD)
     }
-    let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
-    micros(usage.ru_utime) + micros(usage.ru_stime)
+
+    /// What all threads of this process have used.
+    pub fn of_process() -> CpuTime {
+        CpuTime::read(libc::RUSAGE_SELF)
+    }
+
+    /// Both together.
+    pub fn total_us(self) -> u64 {
+        self.user_us + self.system_us
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(self, earlier: CpuTime) -> CpuTime {
+        CpuTime {
+            user_us: self.user_us.saturating_sub(earlier.user_us),
+            system_us: self.system_us.saturating_sub(earlier.system_us),
+        }
+    }
+
+    fn read(who: libc::c_int) -> CpuTime {
+        // SAFETY: an all-zero `rusage` is a valid value of this plain struct.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to a live `rusage`.
+        let done = unsafe { libc::getrusage(who, &mut usage) };
+        assert!(done == 0, "getrusage only fails for a `who` that does not exist");
+        let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+        CpuTime { user_us: micros(usage.ru_utime), system_us: micros(usage.ru_stime) }
+    }
 }
 
 /// Makes the close of this socket a TCP reset in place of an orderly end.
 pub(crate) fn reset_on_close(socket: &impl AsRawFd) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the descriptor is open while `socket` is borrowed; the pointer and the size are those
     // of a live `linger`.
     let done = unsafe {

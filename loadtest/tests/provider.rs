@@ -93,9 +93,7 @@ fn events(answer: &str) -> Vec<String> {
         rest = &after[size + 2..];
     }
     let events = text.split("\n\n").filter(|event| !event.is_empty());
-    events
-        .map(|event| event.strip_prefix("data: ").expect("data").to_owned())
-        .collect()
+    events.map(|event| event.strip_prefix("data: ").expect("data").to_owned()).collect()
 }
 
 fn plain(answer: &str) -> Value {
@@ -106,17 +104,9 @@ fn plain(answer: &str) -> Value {
 #[test]
 fn a_plain_answer_has_all_that_the_schema_asks_for() {
     let provider = provider();
-    let (answer, _) = exchange(
-        &provider,
-        json!({ "x_script": { "chunks": 2, "chunk_bytes": 8 } }),
-    );
+    let (answer, _) = exchange(&provider, json!({ "x_script": { "chunks": 2, "chunk_bytes": 8 } }));
     let mut doc = plain(&answer);
-    assert!(
-        doc["id"]
-            .take()
-            .as_str()
-            .is_some_and(|id| id.starts_with("chatcmpl-"))
-    );
+    assert!(doc["id"].take().as_str().is_some_and(|id| id.starts_with("chatcmpl-")));
     let expected = json!({
         "id": null, "object": "chat.completion", "created": 1_790_000_000, "model": "fake-1",
         "system_fingerprint": "fp_fake",

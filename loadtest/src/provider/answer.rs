@@ -126,11 +126,7 @@ impl Answer {
             (None, None) => String::new(),
         };
         if self.text.is_empty() {
-            self.chunks = if script.text.is_some() {
-                0
-            } else {
-                script.chunks
-            };
+            self.chunks = if script.text.is_some() { 0 } else { script.chunks };
             return;
         }
         let mut start = 0;
@@ -141,9 +137,7 @@ impl Answer {
                 let whole = !script.demo || self.text.as_bytes()[*at] == b' ';
                 whole && self.text.is_char_boundary(*at)
             };
-            let end = (wanted..self.text.len())
-                .find(starts)
-                .unwrap_or(self.text.len());
+            let end = (wanted..self.text.len()).find(starts).unwrap_or(self.text.len());
             self.cuts.push(end);
             start = end;
         }
@@ -159,11 +153,7 @@ impl Answer {
         } else {
             self.text.len() as u64
         };
-        let tools: usize = script
-            .tool_calls
-            .iter()
-            .map(|t| t.name.len() + t.arguments.len())
-            .sum();
+        let tools: usize = script.tool_calls.iter().map(|t| t.name.len() + t.arguments.len()).sum();
         let derived = UsageCounts {
             prompt: tokens(prompt_bytes as u64),
             completion: tokens(text + tools as u64) + reasoning,
@@ -249,9 +239,7 @@ impl Answer {
         let text = &tool.arguments;
         let boundary = |part: u32| {
             let wanted = text.len() * part as usize / tool.fragments as usize;
-            (wanted..text.len())
-                .find(|at| text.is_char_boundary(*at))
-                .unwrap_or(text.len())
+            (wanted..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
         };
         crate::json::escape_into(&text[boundary(fragment)..boundary(fragment + 1)], out);
     }

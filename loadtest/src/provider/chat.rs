@@ -86,9 +86,8 @@ impl Dialect for Chat {
 
     fn prompt(&self, body: &[u8]) -> String {
         let doc: Value = serde_json::from_slice(body).unwrap_or_default();
-        let last_user = doc["messages"]
-            .as_array()
-            .and_then(|all| all.iter().rfind(|m| m["role"] == "user"));
+        let last_user =
+            doc["messages"].as_array().and_then(|all| all.iter().rfind(|m| m["role"] == "user"));
         match last_user.map(|message| &message["content"]) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => {
@@ -263,20 +262,12 @@ fn tool_head(answer: &Answer, call: u32, out: &mut Vec<u8>) {
 }
 
 fn finish(answer: &Answer) -> &str {
-    let usual = if answer.script.tool_calls.is_empty() {
-        "stop"
-    } else {
-        "tool_calls"
-    };
+    let usual = if answer.script.tool_calls.is_empty() { "stop" } else { "tool_calls" };
     answer.finish().unwrap_or(usual)
 }
 
 fn end(answer: &Answer, out: &mut Vec<u8>) {
-    let ends: &[u8] = if answer.script.crlf {
-        b"\r\n\r\n"
-    } else {
-        b"\n\n"
-    };
+    let ends: &[u8] = if answer.script.crlf { b"\r\n\r\n" } else { b"\n\n" };
     out.extend_from_slice(ends);
 }
 
@@ -316,14 +307,8 @@ fn usage_into(usage: UsageCounts, rule: UsageRule, out: &mut Vec<u8>) {
     field("{\"prompt_tokens\":", usage.prompt);
     field(",\"completion_tokens\":", usage.completion);
     field(",\"total_tokens\":", usage.prompt + usage.completion);
-    field(
-        ",\"prompt_tokens_details\":{\"cached_tokens\":",
-        usage.cached,
-    );
+    field(",\"prompt_tokens_details\":{\"cached_tokens\":", usage.cached);
     field(",\"cache_write_tokens\":", usage.cache_write);
-    field(
-        "},\"completion_tokens_details\":{\"reasoning_tokens\":",
-        usage.reasoning,
-    );
+    field("},\"completion_tokens_details\":{\"reasoning_tokens\":", usage.reasoning);
     out.extend_from_slice(b"}}");
 }

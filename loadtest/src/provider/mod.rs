@@ -152,13 +152,11 @@ impl Provider {
                 record: config.record,
             }),
         });
-        poll.registry()
-            .register(&mut listener, server::LISTENER, mio::Interest::READABLE)?;
+        poll.registry().register(&mut listener, server::LISTENER, mio::Interest::READABLE)?;
         let mut server = server::Server::new(poll, listener, Arc::clone(&shared))?;
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("fake-provider".to_owned())
-            .spawn(move || {
+        let thread =
+            std::thread::Builder::new().name("fake-provider".to_owned()).spawn(move || {
                 let pinned = config.pin.map_or(Ok(()), crate::pin_to_core);
                 let go = pinned.is_ok();
                 // The starter waits for this, so it is there to hear it.
@@ -166,12 +164,7 @@ impl Provider {
                 if go { server.run() } else { Ok(()) }
             })?;
         is_ready.recv().map_err(io::Error::other)??;
-        Ok(Handle {
-            addr,
-            shared,
-            waker,
-            thread: Some(thread),
-        })
+        Ok(Handle { addr, shared, waker, thread: Some(thread) })
     }
 }
 

@@ -136,11 +136,7 @@ impl Reader {
             Err(_) => return Err((400, "the request head is no HTTP/1.1")),
         };
         let is_new = parsed.version == Some(1);
-        let mut request = Request {
-            keep_alive: is_new,
-            chunked: is_new,
-            script: None,
-        };
+        let mut request = Request { keep_alive: is_new, chunked: is_new, script: None };
         let mut framing = Framing::Length(0);
         let mut expects = false;
         for field in parsed.headers.iter() {
@@ -170,12 +166,7 @@ impl Reader {
         self.method.push_str(parsed.method.unwrap_or_default());
         self.path.clear();
         self.path.push_str(parsed.path.unwrap_or_default());
-        self.head = Some(Head {
-            bytes,
-            framing,
-            request,
-            expects,
-        });
+        self.head = Some(Head { bytes, framing, request, expects });
         Ok(true)
     }
 }

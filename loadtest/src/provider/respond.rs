@@ -36,11 +36,7 @@ pub(crate) struct Framing {
 
 impl Framing {
     fn after(self) -> Then {
-        if self.keep_alive {
-            Then::Next
-        } else {
-            Then::Close
-        }
+        if self.keep_alive { Then::Next } else { Then::Close }
     }
 }
 
@@ -212,12 +208,7 @@ fn plain(
 
 fn stream_head(answer: &Answer, framing: Framing, out: &mut Vec<u8>) {
     status_line(200, out);
-    fields(
-        answer,
-        "text/event-stream",
-        framing.keep_alive && framing.chunked,
-        out,
-    );
+    fields(answer, "text/event-stream", framing.keep_alive && framing.chunked, out);
     out.extend_from_slice(b"Cache-Control: no-cache\r\n");
     if answer.fault == Some(Fault::BothLengths) {
         out.extend_from_slice(b"Content-Length: 40\r\n");
@@ -299,11 +290,7 @@ fn spoil(
         if framing.chunked {
             out.extend_from_slice(LAST_CHUNK);
         }
-        if framing.chunked {
-            framing.after()
-        } else {
-            Then::Close
-        }
+        if framing.chunked { framing.after() } else { Then::Close }
     };
     match answer.fault? {
         fault @ (Fault::Reset | Fault::Stall) => Some(broken(fault)),

@@ -297,19 +297,12 @@ impl Script {
             }
         }
         if !(100..=999).contains(&self.status) {
-            return Err(format!(
-                "x_script: status is {}, it needs three digits",
-                self.status
-            ));
+            return Err(format!("x_script: status is {}, it needs three digits", self.status));
         }
         if self.chunk_bytes == 0 {
             return Err("x_script: chunk_bytes is 0, the least is 1".to_owned());
         }
-        if self
-            .retry_after
-            .iter()
-            .any(|value| value.bytes().any(|b| b < 0x20))
-        {
+        if self.retry_after.iter().any(|value| value.bytes().any(|b| b < 0x20)) {
             return Err("x_script: retry_after holds a control character".to_owned());
         }
         Ok(())
@@ -328,17 +321,11 @@ mod tests {
 
     #[test]
     fn an_overlay_changes_what_it_names_and_nothing_else() {
-        let base = Script {
-            gap_ms: 7,
-            ..Script::default()
-        };
+        let base = Script { gap_ms: 7, ..Script::default() };
         let script = base
             .overlaid(br#"{"chunks":3,"fault":"reset","after":2,"usage":{"prompt":9}}"#)
             .expect("a good overlay");
-        let usage = UsageCounts {
-            prompt: 9,
-            ..UsageCounts::default()
-        };
+        let usage = UsageCounts { prompt: 9, ..UsageCounts::default() };
         let expected = Script {
             chunks: 3,
             fault: Some(Fault::Reset),
@@ -360,9 +347,7 @@ mod tests {
             (r#"[1]"#, "x_script"),
         ];
         for (json, part) in cases {
-            let error = Script::default()
-                .overlaid(json.as_bytes())
-                .expect_err("a bad overlay");
+            let error = Script::default().overlaid(json.as_bytes()).expect_err("a bad overlay");
             assert!(error.contains(part), "{json}: {error}");
         }
     }
@@ -371,10 +356,7 @@ mod tests {
     fn every_fault_has_a_name_that_reads_back() {
         for fault in Fault::ALL {
             let name = serde_json::to_string(&fault).expect("a name");
-            assert_eq!(
-                serde_json::from_str::<Fault>(&name).expect("reads back"),
-                fault
-            );
+            assert_eq!(serde_json::from_str::<Fault>(&name).expect("reads back"), fault);
         }
     }
 }

@@ -240,9 +240,7 @@ impl Server {
                         continue;
                     }
                     Next::Partial(true) => {
-                        connection
-                            .out
-                            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        connection.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
                     Next::Partial(false) if connection.ended => {
                         connection.state = State::Closing { reset: false };
@@ -387,9 +385,7 @@ impl Server {
         }
         connection.step = 0;
         let think_ms = connection.answer.script.think_ms;
-        connection.state = State::Streaming {
-            waiting: think_ms > 0,
-        };
+        connection.state = State::Streaming { waiting: think_ms > 0 };
         if think_ms > 0 {
             self.set_timer(slot, think_ms);
         }
@@ -419,9 +415,7 @@ impl Server {
         }
         let events = u64::from(connection.step - first);
         if then == Then::Stream {
-            connection.state = State::Streaming {
-                waiting: gap_ms > 0,
-            };
+            connection.state = State::Streaming { waiting: gap_ms > 0 };
             let flushed = connection.flush()?;
             connection.events += events;
             if gap_ms > 0 {
@@ -524,9 +518,7 @@ fn model_counters<'i>(inner: &'i mut Inner, name: &str) -> &'i mut ModelCounters
     if !models.contains_key(name) {
         models.insert(name.to_owned(), ModelCounters::default());
     }
-    models
-        .get_mut(name)
-        .expect("it was put there if it was not")
+    models.get_mut(name).expect("it was put there if it was not")
 }
 
 /// Everything that is no protocol's own path.
