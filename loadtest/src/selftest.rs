@@ -51,8 +51,13 @@ pub struct Row {
     pub provider_cpu_us_per_request: f64,
     /// Share of both threads' CPU time that was spent in the kernel, 0 to 1.
     pub kernel_share: f64,
-    /// Share of the core that both used, 0 to 1: near 1, the core was the limit.
+    /// Share of the core that both used, 0 to 1: near 1, the core was the limit. Less means that
+    /// others ran on it, too, for the pair never waits.
     pub core_share: f64,
+    /// Requests per second of CPU time that both used: what the core gives when nobody else has it.
+    pub requests_per_cpu_s: f64,
+    /// Chunks per second of the same.
+    pub chunks_per_cpu_s: f64,
 }
 
 /// How many cases there are, for progress.
@@ -101,11 +106,16 @@ fn run_case(case: &Case, core: Option<usize>, duration: Duration) -> Result<Row,
     let generator = CpuTime::of_thread().since(thread);
     let counters = provider.stop().map_err(LoadError::Io)?;
     let provider_us = process.total_us().saturating_sub(generator.total_us());
+    let cpu_s = process.total_us() as f64 / 1e6;
+    let per_request = cpu_s / counters.requests.max(1) as f64;
+    let chunks = case.stream.map_or(0, |(chunks, _)| chunks);
     Ok(Row {
         case: case.name,
         report,
+        requests_per_cpu_s: 1.0 / per_request,
+        chunks_per_cpu_s: f64::from(chunks) / per_request,
         provider_cpu_us_per_request: provider_us as f64 / counters.requests.max(1) as f64,
         kernel_share: process.system_us as f64 / process.total_us().max(1) as f64,
-        core_share: process.total_us() as f64 / 1e6 / seconds,
+        core_share: cpu_s / seconds,
     })
 }

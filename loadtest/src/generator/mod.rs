@@ -216,7 +216,8 @@ mod tests {
             change(&mut load);
             load.run().map(|_| ()).expect_err("refused").to_string()
         };
-        let table: [(&str, fn(&mut Load)); 5] = [
+        type Change = fn(&mut Load);
+        let table: [(&str, Change); 5] = [
             ("connections", |l| l.connections = 0),
             ("rate", |l| l.arrival = Arrival::Rate(f64::NAN)),
             ("duration", |l| l.duration = Duration::ZERO),

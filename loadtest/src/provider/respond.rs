@@ -384,9 +384,7 @@ fn status_line(status: u16, out: &mut Vec<u8>) {
         404 => "Not Found",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
-        400..=499 => "Client Error",
-        500..=599 => "Server Error",
-        _ => "Status",
+        _ => "Status", // the number is what counts
     };
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -37,6 +37,7 @@ const MODELS_MAX: usize = 4096;
 const OTHER_MODELS: &str = "(other)";
 /// Fields of a head without an end, 1 KiB each; then silence.
 const ENDLESS_FIELDS: u32 = 4096;
+const ENDLESS_FIELDS_PER_WRITE: u32 = 64;
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// See the module.
@@ -275,11 +276,12 @@ impl Server {
                 }
                 State::EndlessHead(fields) => {
                     connection.state = if fields < ENDLESS_FIELDS {
-                        let filler = [b'a'; 1000];
-                        connection.out.extend_from_slice(b"X-Filler: ");
-                        connection.out.extend_from_slice(&filler);
-                        connection.out.extend_from_slice(b"\r\n");
-                        State::EndlessHead(fields + 1)
+                        for _ in 0..ENDLESS_FIELDS_PER_WRITE {
+                            connection.out.extend_from_slice(b"X-Filler: ");
+                            connection.out.extend_from_slice(&[b'a'; 1000]);
+                            connection.out.extend_from_slice(b"\r\n");
+                        }
+                        State::EndlessHead(fields + ENDLESS_FIELDS_PER_WRITE)
                     } else {
                         State::Silent
                     };
