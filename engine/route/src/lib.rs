@@ -16,6 +16,8 @@ mod ask;
 mod columns;
 mod exclusion;
 mod explain;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod health_table;
 mod ids;
