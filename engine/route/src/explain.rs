@@ -5,7 +5,7 @@
 
 use models::PicoUsd;
 
-use crate::plan::{left_out, order};
+use crate::plan::{is_before, left_out};
 use crate::score::{self, Asked, Scores};
 use crate::{
     Ask, Columns, Exclusion, HealthTable, LeftOut, ModelIx, NoCandidate, OfferIx, Plan, ProviderIx,
@@ -64,7 +64,8 @@ pub fn explain(columns: &Columns, health: &HealthTable, ask: &Ask, now: u64) -> 
 
     let mut ranked: Vec<usize> = (0..reasons.len()).filter(|row| reasons[*row].is_none()).collect();
     let key = |row: usize| (scores.score[row], scores.cost[row], row);
-    ranked.sort_by(|a, b| order(key(*a), key(*b)));
+    // Ranks never tie, and no score is a NaN.
+    ranked.sort_by(|a, b| is_before(key(*b), key(*a)).cmp(&is_before(key(*a), key(*b))));
     let candidates = ranked.iter().enumerate().map(|(rank, row)| Candidate {
         offer: columns.offer[first + row],
         model: model_of(first + row),

@@ -4,6 +4,7 @@
 //! [`crate::plan()`] reads, as columns in the order of [`Columns`]. Never: shared; each core has its
 //! own and exchanges [`HealthWords`] through atomics that the engine owns.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::health::{FailureKind, Gate, Health, HealthWords, Prior};
@@ -17,6 +18,11 @@ pub struct HealthTable {
     states: Vec<Health>,
     /// By row: [`Health::admits_from`].
     pub(crate) admits_from: Vec<u64>,
+    /// The rows that have a time there, past ones included until they are cleared away; and by row
+    /// whether it is among them. They are few, so that to look at these alone is cheaper than to
+    /// compare all times.
+    resting: Vec<u32>,
+    is_resting: Vec<bool>,
     pub(crate) ttft_us: Vec<f32>,
     pub(crate) us_per_token: Vec<f32>,
     pub(crate) ln_availability: Vec<f32>,
@@ -32,6 +38,8 @@ impl HealthTable {
         let mut table = HealthTable {
             states: columns.prior.iter().copied().map(Health::new).collect(),
             admits_from: vec![0; columns.len()],
+            resting: Vec::with_capacity(columns.len()),
+            is_resting: vec![false; columns.len()],
             ttft_us: vec![0.0; columns.len()],
             us_per_token: vec![0.0; columns.len()],
             ln_availability: vec![0.0; columns.len()],
@@ -131,6 +139,11 @@ impl HealthTable {
             self.states[row].relax(elapsed, self.columns.prior[row]);
             self.mirror(row);
         }
+        self.resting.retain(|row| {
+            let rests = self.admits_from[*row as usize] > now;
+            self.is_resting[*row as usize] = rests;
+            rests
+        });
     }
 
     /// Offers that are open or half-open by statistics.
@@ -171,6 +184,20 @@ impl HealthTable {
         self.ttft_us[row] = health.ttft_us();
         self.us_per_token[row] = health.us_per_token();
         self.ln_availability[row] = health.availability().ln();
+        if self.admits_from[row] > 0 && !self.is_resting[row] {
+            self.is_resting[row] = true;
+            self.resting.push(row as u32);
+        }
+    }
+
+    /// The rows among `rows` that may not be tried at `now`.
+    pub(crate) fn resting(&self, rows: Range<usize>, now: u64) -> impl Iterator<Item = usize> {
+        // A named model has few rows: then those are looked at.
+        let few = if rows.len() < self.resting.len() { rows.clone() } else { 0..0 };
+        let listed = if few.is_empty() { &self.resting[..] } else { &[] };
+        let listed = listed.iter().map(|row| *row as usize);
+        few.chain(listed.filter(move |row| rows.contains(row)))
+            .filter(move |row| self.admits_from[*row] > now)
     }
 
     pub(crate) fn state(&self, row: usize) -> &Health {

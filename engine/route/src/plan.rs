@@ -2,8 +2,6 @@
 //!
 //! In: scores. Out: up to eight attempts. Never: an excluded offer; an allocation.
 
-use std::cmp::Ordering;
-
 use arrayvec::ArrayVec;
 use models::PicoUsd;
 
@@ -90,8 +88,9 @@ pub struct Scratch {
     scores: Scores,
 }
 
-/// How many of the best are looked at for another provider before the whole column is.
-const TOP: usize = 16;
+/// How many of the best are kept: one more would cost more than the rare search of the whole column
+/// for another provider.
+const TOP: usize = Plan::ATTEMPTS_MAX;
 
 #[derive(Clone, Copy)]
 struct Ranked {
@@ -100,15 +99,17 @@ struct Ranked {
     row: usize,
 }
 
-/// Better first: by score, then the cheaper, then the catalogue's order.
-pub(crate) fn order(a: (f32, f32, usize), b: (f32, f32, usize)) -> Ordering {
-    b.0.total_cmp(&a.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+/// Score, cost, row. Better first: by score, then the cheaper, then the catalogue's order.
+pub(crate) type Rank = (f32, f32, usize);
+
+pub(crate) fn is_before(a: Rank, b: Rank) -> bool {
+    a.0 > b.0 || a.0 == b.0 && (a.1 < b.1 || a.1 == b.1 && a.2 < b.2)
 }
 
 impl Ranked {
     fn is_before(&self, other: &Ranked) -> bool {
-        let key = |ranked: &Ranked| (ranked.score, ranked.cost, ranked.row);
-        order(key(self), key(other)).is_lt()
+        let rank = |ranked: &Ranked| (ranked.score, ranked.cost, ranked.row);
+        is_before(rank(self), rank(other))
     }
 }
 
@@ -132,13 +133,15 @@ pub fn plan(
     let scores = &mut scratch.scores;
     scores.fill(columns, health, &asked, now);
 
+    let (capable, candidates) = scores.counts();
+    let dearest = scores.dearest();
     let mut plan = Plan {
         attempts: ArrayVec::new(),
-        dearest_capable: dearest(scores).map(|row| columns.offer[asked.rows.start + row]),
+        dearest_capable: dearest.map(|row| columns.offer[asked.rows.start + row]),
         strategy: ask.strategy,
         reason: Why::Named,
-        capable: scores.capable.iter().map(|capable| u32::from(*capable)).sum(),
-        candidates: scores.score.iter().map(|score| u32::from(*score > f32::NEG_INFINITY)).sum(),
+        capable,
+        candidates,
     };
     let chosen = match (plan.candidates, ask.target) {
         (0, _) => {
@@ -188,23 +191,29 @@ fn attempt(
     }
 }
 
-/// The best few, best first: one pass with a bar that rises, since most rows fail it at once.
+/// The best few, best first: one pass with a bar that rises. Most rows fail it at once, so they are
+/// looked at by the chunk.
 fn best(scores: &Scores) -> ArrayVec<Ranked, TOP> {
+    const CHUNK: usize = 16;
     let mut top: ArrayVec<Ranked, TOP> = ArrayVec::new();
-    let mut bar = f32::NEG_INFINITY;
-    for (row, score) in scores.score.iter().enumerate() {
-        if *score < bar || *score == f32::NEG_INFINITY {
+    // The least score that is still worth a look: any but −∞ until there are enough.
+    let mut bar = f32::MIN;
+    for (chunk_at, chunk) in scores.score.chunks(CHUNK).enumerate() {
+        if !chunk.iter().fold(false, |any, score| any | (*score >= bar)) {
             continue;
         }
-        let ranked = Ranked { score: *score, cost: scores.cost[row], row };
-        let place = top.partition_point(|other| other.is_before(&ranked));
-        if top.is_full() {
+        for (at, score) in chunk.iter().enumerate().filter(|(_, score)| **score >= bar) {
+            let row = chunk_at * CHUNK + at;
+            let ranked = Ranked { score: *score, cost: scores.cost[row], row };
+            let place = top.partition_point(|other| other.is_before(&ranked));
             if place == TOP {
                 continue;
             }
-            top.pop();
+            if top.is_full() {
+                top.pop();
+            }
+            top.insert(place, ranked);
         }
-        top.insert(place, ranked);
         if top.is_full() {
             bar = top[TOP - 1].score;
         }
@@ -264,7 +273,7 @@ fn last_resort(
     let mut chosen: ArrayVec<(u64, Ranked), TOP> = ArrayVec::new();
     for row in 0..scores.capable.len() {
         let state = health.state(asked.rows.start + row);
-        if !scores.capable[row] || !state.admits_as_last_resort(now) {
+        if scores.capable[row] == 0 || !state.admits_as_last_resort(now) {
             continue;
         }
         let until = state.admits_from();
@@ -279,16 +288,6 @@ fn last_resort(
         chosen.insert(place, (until, ranked));
     }
     chosen.into_iter().map(|(_, ranked)| ranked).collect()
-}
-
-fn dearest(scores: &Scores) -> Option<usize> {
-    let mut dearest: Option<(f32, usize)> = None;
-    for (row, (capable, cost)) in scores.capable.iter().zip(&scores.cost).enumerate() {
-        if *capable && dearest.is_none_or(|(most, _)| *cost > most) {
-            dearest = Some((*cost, row));
-        }
-    }
-    dearest.map(|(_, row)| row)
 }
 
 fn refusal(

@@ -87,10 +87,13 @@ impl Asked {
 }
 
 /// Working memory, and the scores after [`Scores::fill`]. Index 0 is the first row (slot) asked.
+///
+/// Whether is a `u32` of all ones or none, as wide as a score, so that choosing by it is a vector
+/// operation too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scores {
     /// Whether the offer could serve the request, if it is well.
-    pub(crate) capable: Vec<bool>,
+    pub(crate) capable: Vec<u32>,
     /// Probability of success.
     pub(crate) quality: Vec<f32>,
     /// Pico-dollars.
@@ -99,13 +102,19 @@ pub(crate) struct Scores {
     pub(crate) latency: Vec<f32>,
     /// Of capable and well offers; −∞ for others.
     pub(crate) score: Vec<f32>,
-    model_quality: Vec<f32>,
-    model_value: Vec<f32>,
+    /// Whether it is capable and well.
+    candidate: Vec<u32>,
+    /// Probability of success, and what it adds to a score.
+    models: Vec<(f32, f32)>,
     tier_price: PriceColumns,
 }
 
 impl Scores {
-    /// Filters and scores all rows asked. `now` in microseconds; with `u64::MAX` nobody is unwell.
+    /// Filters and scores all rows asked, at `now` in microseconds.
+    ///
+    /// The same code is compiled twice, for any processor and for one with vector registers twice
+    /// as wide. Both round alike (the compiler fuses no multiplication with an addition by itself),
+    /// so a decision does not depend on the machine.
     pub(crate) fn fill(
         &mut self,
         columns: &Columns,
@@ -113,46 +122,58 @@ impl Scores {
         asked: &Asked,
         now: u64,
     ) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2, all that the function asks for.
+            return unsafe { self.fill_avx2(columns, health, asked, now) };
+        }
+        self.fill_portable(columns, health, asked, now);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn fill_avx2(&mut self, columns: &Columns, health: &HealthTable, asked: &Asked, now: u64) {
+        self.fill_portable(columns, health, asked, now);
+    }
+
+    /// Like all that it calls, always inlined: else the callee would be compiled once, narrowly.
+    #[inline(always)]
+    fn fill_portable(&mut self, columns: &Columns, health: &HealthTable, asked: &Asked, now: u64) {
         let rows = asked.rows.clone();
         self.filter(columns, asked);
-        self.judge_models(columns, asked);
-        self.expect(columns, health, asked);
-
-        let weights = &asked.weights;
-        let slots = &columns.slot[rows.clone()];
-        let first_slot = asked.slots.start;
-        let count = rows.len();
-        resize(&mut self.quality, count);
-        resize(&mut self.score, count);
-        for (row, slot) in slots.iter().enumerate() {
-            let slot = *slot as usize - first_slot;
-            self.quality[row] = self.model_quality[slot];
-            self.score[row] = self.model_value[slot];
+        self.candidate.clone_from(&self.capable);
+        for row in health.resting(rows.clone(), now) {
+            self.candidate[row - rows.start] = NO;
         }
+        self.judge_models(columns, asked);
+        self.spread_models(&columns.slot[rows.clone()], asked.slots.start);
+        self.expect(columns, health, asked);
         combine(
             &mut self.score,
             &self.cost,
             &self.latency,
-            &health.ln_availability[rows.clone()],
-            weights,
+            &health.ln_availability[rows],
+            &asked.weights,
         );
-
-        let mut best = 0.0f32;
-        let admits_from = &health.admits_from[rows];
-        let judged = self.score.iter_mut().zip(&self.quality);
-        for ((score, quality), (capable, from)) in judged.zip(self.capable.iter().zip(admits_from))
-        {
-            let in_question = capable & (*from <= now);
-            best = best.max(if in_question { *quality } else { 0.0 });
-            *score = if in_question { *score } else { f32::NEG_INFINITY };
-        }
-        let floor = best * weights.quality_floor;
-        for (score, quality) in self.score.iter_mut().zip(&self.quality) {
-            let below = BELOW_FLOOR * (1.0 + best - quality);
-            *score = if *quality < floor { score.min(below) } else { *score };
-        }
+        let best = greatest(&self.quality, &self.candidate);
+        let floor = best * asked.weights.quality_floor;
+        settle(&mut self.score, &self.quality, &self.candidate, best, floor);
     }
 
+    /// How many offers are capable, and how many of them well.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let count = |column: &[u32]| column.iter().map(|yes| yes & 1).sum();
+        (count(&self.capable), count(&self.candidate))
+    }
+
+    /// The capable row of the greatest cost, the first of equals.
+    pub(crate) fn dearest(&self) -> Option<usize> {
+        let most = greatest(&self.cost, &self.capable);
+        let mut rows = self.cost.iter().zip(&self.capable);
+        rows.position(|(cost, capable)| *capable == YES && *cost >= most)
+    }
+
+    #[inline(always)]
     fn filter(&mut self, columns: &Columns, asked: &Asked) {
         let rows = asked.rows.clone();
         resize(&mut self.capable, rows.len());
@@ -164,33 +185,46 @@ impl Scores {
         for ((capable, caps), ((context, max_input), max_output)) in
             self.capable.iter_mut().zip(caps).zip(limits)
         {
-            *capable = (asked.needs & !caps == 0)
+            let yes = (asked.needs & !caps == 0)
                 & (asked.context <= *context)
                 & (asked.input <= *max_input)
                 & (asked.output <= *max_output);
+            *capable = if yes { YES } else { NO };
         }
     }
 
     /// Probability of success by model. What the task is, is a guess: with less confidence in it a
     /// model's overall ability counts more.
+    #[inline(always)]
     fn judge_models(&mut self, columns: &Columns, asked: &Asked) {
         let of_task = &columns.ability[asked.task][asked.slots.clone()];
         let overall = &columns.ability[OVERALL][asked.slots.clone()];
-        resize(&mut self.model_quality, of_task.len());
-        resize(&mut self.model_value, of_task.len());
-        let out = self.model_quality.iter_mut().zip(&mut self.model_value);
-        for ((quality, value), (of_task, overall)) in out.zip(of_task.iter().zip(overall)) {
+        resize(&mut self.models, of_task.len());
+        for (model, (of_task, overall)) in self.models.iter_mut().zip(of_task.iter().zip(overall)) {
             let ability = overall + (of_task - overall) * asked.confidence;
-            *quality = approx::logistic(SLOPE * ability - asked.hardness);
-            *value = asked.weights.quality * approx::ln(*quality);
+            let quality = approx::logistic(SLOPE * ability - asked.hardness);
+            *model = (quality, asked.weights.quality * approx::ln(quality));
+        }
+    }
+
+    /// Gives every row its model's figures.
+    #[inline(always)]
+    fn spread_models(&mut self, slots: &[u32], first_slot: usize) {
+        resize(&mut self.quality, slots.len());
+        resize(&mut self.score, slots.len());
+        let out = self.quality.iter_mut().zip(&mut self.score);
+        for ((quality, score), slot) in out.zip(slots) {
+            (*quality, *score) = self.models[*slot as usize - first_slot];
         }
     }
 
     /// Expected cost and latency.
+    #[inline(always)]
     fn expect(&mut self, columns: &Columns, health: &HealthTable, asked: &Asked) {
         let rows = asked.rows.clone();
         let price = if u64::from(asked.input_tokens) > columns.tier_threshold_min {
-            self.tier_price.at_tier(columns, Tokens(u64::from(asked.input_tokens)));
+            let input = Tokens(u64::from(asked.input_tokens));
+            self.tier_price.at_tier(columns, input);
             &self.tier_price
         } else {
             &columns.base_price
@@ -214,8 +248,12 @@ impl Scores {
     }
 }
 
+const YES: u32 = u32::MAX;
+const NO: u32 = 0;
+
 /// Cost = input·price + answer·price + thinking·price; latency = first token + pace·length. Answer
 /// and thinking together stay within the limits on output.
+#[inline(always)]
 fn expect(cost: &mut [f32], latency: &mut [f32], columns: [&[f32]; 7], asked: &Asked) {
     let count = cost.len();
     let latency = &mut latency[..count];
@@ -224,15 +262,17 @@ fn expect(cost: &mut [f32], latency: &mut [f32], columns: [&[f32]; 7], asked: &A
         columns.map(|column| &column[..count]);
     let input_tokens = asked.input_tokens as f32;
     for row in 0..count {
-        let cap = cap[row].min(asked.output_cap);
-        let answer = asked.visible.min(cap);
-        let thinking = (asked.visible + asked.thinking * thinks[row]).min(cap) - answer;
+        let cap = lesser(cap[row], asked.output_cap);
+        let answer = lesser(asked.visible, cap);
+        let length = lesser(asked.visible + asked.thinking * thinks[row], cap);
+        let thinking = length - answer;
         cost[row] = input_tokens * input[row] + answer * output[row] + thinking * reasoning[row];
         latency[row] = ttft[row] + pace[row] * (thinking + answer * asked.streamed_share);
     }
 }
 
 /// Adds what cost, latency and availability weigh to a score that holds what quality does.
+#[inline(always)]
 fn combine(
     score: &mut [f32],
     cost: &[f32],
@@ -250,9 +290,51 @@ fn combine(
     }
 }
 
+/// Puts what is no candidate at −∞, and what is below the quality floor under everything above.
+#[inline(always)]
+fn settle(score: &mut [f32], quality: &[f32], candidate: &[u32], best: f32, floor: f32) {
+    for ((score, quality), candidate) in score.iter_mut().zip(quality).zip(candidate) {
+        let below = lesser(*score, BELOW_FLOOR * (1.0 + best - quality));
+        let scored = if *quality < floor { below } else { *score };
+        *score = if *candidate == YES { scored } else { f32::NEG_INFINITY };
+    }
+}
+
+/// The greatest of the values that are in question, which are not negative; 0 if none is. Sixteen
+/// maxima side by side, since one after the other each would wait for the last.
+#[inline(always)]
+fn greatest(values: &[f32], in_question: &[u32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let (masks, rest_masks) = in_question.as_chunks::<LANES>();
+    for (chunk, mask) in chunks.iter().zip(masks) {
+        for lane in 0..LANES {
+            // Of all ones or none: the value's bits, or those of zero.
+            lanes[lane] = greater(lanes[lane], f32::from_bits(chunk[lane].to_bits() & mask[lane]));
+        }
+    }
+    let rest = rest.iter().zip(rest_masks);
+    let rest = rest.map(|(value, mask)| f32::from_bits(value.to_bits() & mask));
+    lanes.into_iter().chain(rest).fold(0.0, greater)
+}
+
+/// `f32::min` without its care for NaN, which takes three more instructions: none is in here.
+#[inline(always)]
+fn lesser(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn greater(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// Length without care for the values, all of which are then written.
 fn resize<T: Clone + Default>(column: &mut Vec<T>, count: usize) {
-    column.clear();
-    column.resize(count, T::default());
+    if column.len() != count {
+        column.resize(count, T::default());
+    }
 }
 
 /// Why a row is out, or `None` if it is a candidate: the filter again, one row at a time and with
