@@ -84,7 +84,8 @@ struct RunArgs {
     /// Bytes of the JSON body: 1k, 40k, 400k, 1m.
     #[arg(long, default_value = "1k", value_parser = parse_size)]
     body: usize,
-    /// Prompts in place of a sized body: JSON lines with "text", "prompt" or "messages".
+    /// Prompts in place of a sized body: JSON lines with "text", "prompt" or "messages"; - reads
+    /// them from standard input.
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Model to ask for.
@@ -179,8 +180,12 @@ fn run(args: &RunArgs) -> Result<(), Box<dyn Error>> {
     let (target, path) = parse_url(&args.url)?;
     let body = match &args.prompts {
         Some(file) => {
-            let lines = std::fs::read_to_string(file)
-                .map_err(|e| format!("--prompts {}: {e}", file.display()))?;
+            let lines = if file.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin())
+            } else {
+                std::fs::read_to_string(file)
+            };
+            let lines = lines.map_err(|e| format!("--prompts {}: {e}", file.display()))?;
             Body::Prompts(prompts_from_jsonl(&lines)?)
         }
         None => Body::Sized(args.body),
@@ -283,6 +288,9 @@ fn print_report(report: &Report) {
     );
     for (kind, count) in &report.errors {
         println!("  {kind}: {count}");
+    }
+    for (model, count) in report.models.iter().filter(|_| report.models.len() > 1) {
+        println!("  by {model}: {count}");
     }
     println!(
         "tokens: {} in, {} out; generator CPU {:.1} µs per request",

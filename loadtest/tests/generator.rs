@@ -162,6 +162,7 @@ fn what_the_generator_counts_is_what_the_provider_delivered() {
         assert_eq!(report.prompt_tokens, after.tokens.prompt - before.tokens.prompt);
         assert_eq!(report.completion_tokens, after.tokens.completion - before.tokens.completion);
         assert!(report.completion_tokens > 0);
+        assert_eq!(report.models, [("auto".to_owned(), 40)].into());
     }
 }
 

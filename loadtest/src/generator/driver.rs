@@ -313,7 +313,7 @@ impl Driver<'_> {
         }
         let times = Times { due, sent, over: now };
         match verdict {
-            Ok(()) => self.recorder.complete(times, &slot.judge.seen),
+            Ok(()) => self.recorder.complete(times, &slot.judge.seen, &slot.judge.model),
             Err(failure) => self.recorder.failed(times, failure),
         }
     }

@@ -4,7 +4,10 @@
 //! either nothing to say or a [`Failure`]. Pure: no socket, no clock. Text numbered by the fake
 //! provider (`[n] …`) is checked for order; other text is not.
 
-use memchr::{memchr, memmem};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use crate::buffer::Buffer;
 use crate::http::{Dechunker, length, lists};
@@ -12,6 +15,33 @@ use crate::http::{Dechunker, length, lists};
 const HEADERS_MAX: usize = 128;
 const HEAD_BYTES_MAX: usize = 256 << 10;
 const LINE_BYTES_MAX: usize = 32 << 20;
+
+/// Searches that are made for every event, prepared once: preparing costs more than searching.
+struct Needles {
+    model: Finder<'static>,
+    choices: Finder<'static>,
+    content: Finder<'static>,
+    tool_calls: Finder<'static>,
+    reasoning: Finder<'static>,
+    finish: Finder<'static>,
+    error: Finder<'static>,
+    usage: Finder<'static>,
+    prompt_tokens: Finder<'static>,
+    completion_tokens: Finder<'static>,
+}
+
+static NEEDLES: LazyLock<Needles> = LazyLock::new(|| Needles {
+    model: Finder::new("\"model\":\""),
+    choices: Finder::new("\"choices\""),
+    content: Finder::new("\"content\":\""),
+    tool_calls: Finder::new("\"tool_calls\":["),
+    reasoning: Finder::new("\"reasoning_content\":\""),
+    finish: Finder::new("\"finish_reason\":\""),
+    error: Finder::new("\"error\":{"),
+    usage: Finder::new("\"usage\":{"),
+    prompt_tokens: Finder::new("\"prompt_tokens\":"),
+    completion_tokens: Finder::new("\"completion_tokens\":"),
+});
 
 /// Why an answer counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +124,8 @@ pub(crate) struct Judge {
     keep_alive: bool,
     /// Beginning of a line whose end has not come; of a plain answer, the body.
     carry: Vec<u8>,
+    /// Name of the model that the answer gives, as it stands there.
+    pub model: Vec<u8>,
     pub seen: Seen,
 }
 
@@ -121,6 +153,7 @@ impl Judge {
     pub(crate) fn reset(&mut self) {
         self.stage = Stage::Head;
         self.carry.clear();
+        self.model.clear();
         self.seen = Seen::default();
     }
 
@@ -139,6 +172,7 @@ impl Judge {
         let input = buffer.bytes();
         let mut lines = Lines {
             carry: &mut self.carry,
+            model: &mut self.model,
             seen: &mut self.seen,
             events: self.events,
             now_us,
@@ -177,6 +211,7 @@ impl Judge {
         buffer.eat(eaten);
         self.seen.bytes += eaten as u64;
         if matches!(self.stage, Stage::Over) {
+            self.read_whole();
             // Bytes after the end belong to nobody: such a connection is not used again.
             let reusable = self.keep_alive && buffer.is_empty();
             return Ok(Said::Over { reusable });
@@ -187,9 +222,20 @@ impl Judge {
     /// The connection ended; an answer may have been meant to end so.
     pub(crate) fn ended(&mut self) -> Result<(), Failure> {
         match self.stage {
-            Stage::UntilClose | Stage::Over => Ok(()),
+            Stage::UntilClose | Stage::Over => {
+                self.read_whole();
+                Ok(())
+            }
             Stage::Head if !self.seen.begun => Err(Failure::NoAnswer),
             _ => Err(Failure::Cut),
+        }
+    }
+
+    /// What a plain answer says, once it is all there.
+    fn read_whole(&mut self) {
+        if !self.events {
+            self.seen.usage(&self.carry);
+            read_model(&self.carry, &mut self.model);
         }
     }
 
@@ -220,8 +266,8 @@ impl Judge {
     fn plain_verdict(&self) -> Result<(), Failure> {
         let body = self.carry.trim_ascii();
         let is_object = body.starts_with(b"{") && body.ends_with(b"}");
-        let has = |needle: &[u8]| memmem::find(body, needle).is_some();
-        if is_object && has(b"\"choices\"") && has(b"\"finish_reason\"") {
+        let has = |needle: &Finder<'_>| needle.find(body).is_some();
+        if is_object && has(&NEEDLES.choices) && has(&NEEDLES.finish) {
             Ok(())
         } else {
             Err(Failure::BadBody)
@@ -282,6 +328,7 @@ impl Judge {
 /// Payload on its way into lines and events.
 struct Lines<'j, G> {
     carry: &'j mut Vec<u8>,
+    model: &'j mut Vec<u8>,
     seen: &'j mut Seen,
     events: bool,
     now_us: u64,
@@ -295,7 +342,6 @@ impl<G: FnMut(u64)> Lines<'_, G> {
                 return Err(Failure::BadBody);
             }
             self.carry.extend_from_slice(data);
-            self.usage(data);
             return Ok(());
         }
         while let Some(end) = memchr(b'\n', data) {
@@ -330,18 +376,20 @@ impl<G: FnMut(u64)> Lines<'_, G> {
             self.seen.done = true;
             return;
         }
-        if data.starts_with(b"{\"error\"") || find(data, b"\"error\":{").is_some() {
+        if data.starts_with(b"{\"error\"") || find(data, &NEEDLES.error).is_some() {
             self.seen.error_event = true;
             return;
         }
-        let text = find(data, b"\"content\":\"").map(|at| &data[at..]);
+        if self.model.is_empty() {
+            read_model(data, self.model);
+        }
+        let text = find(data, &NEEDLES.content).map(|at| &data[at..]);
         let text = text.filter(|text| !text.starts_with(b"\""));
         if let Some(text) = text {
             self.number(text);
         }
         let other = || {
-            find(data, b"\"tool_calls\":[").is_some()
-                || find(data, b"\"reasoning_content\":\"").is_some()
+            find(data, &NEEDLES.tool_calls).is_some() || find(data, &NEEDLES.reasoning).is_some()
         };
         if text.is_some() {
             self.seen.chunks += 1;
@@ -355,10 +403,10 @@ impl<G: FnMut(u64)> Lines<'_, G> {
             self.seen.last_us = self.now_us;
             return;
         }
-        if find(data, b"\"finish_reason\":\"").is_some() {
+        if find(data, &NEEDLES.finish).is_some() {
             self.seen.finished = true;
         }
-        self.usage(data);
+        self.seen.usage(data);
     }
 
     /// Numbered text counts up from 0 without gaps. Text whose first piece has no number is not
@@ -383,24 +431,36 @@ impl<G: FnMut(u64)> Lines<'_, G> {
             (None, Some(_)) => self.seen.disorder = true,
         }
     }
+}
 
+impl Seen {
+    /// The figures of an event or of a whole body.
     fn usage(&mut self, data: &[u8]) {
-        let Some(at) = find(data, b"\"usage\":{") else {
+        let Some(at) = find(data, &NEEDLES.usage) else {
             return;
         };
-        let count = |name: &[u8]| {
+        let count = |name: &Finder<'_>| {
             let rest = &data[at..];
             let rest = &rest[find(rest, name)?..];
             digits(&rest[..rest.iter().position(|b| !b.is_ascii_digit())?])
         };
-        self.seen.prompt_tokens = count(b"\"prompt_tokens\":").unwrap_or_default();
-        self.seen.completion_tokens = count(b"\"completion_tokens\":").unwrap_or_default();
+        self.prompt_tokens = count(&NEEDLES.prompt_tokens).unwrap_or_default();
+        self.completion_tokens = count(&NEEDLES.completion_tokens).unwrap_or_default();
     }
 }
 
 /// Where `needle` ends in `data`.
-fn find(data: &[u8], needle: &[u8]) -> Option<usize> {
-    memmem::find(data, needle).map(|at| at + needle.len())
+fn find(data: &[u8], needle: &Finder<'_>) -> Option<usize> {
+    let start = needle.find(data)?;
+    Some(start + needle.needle().len())
+}
+
+fn read_model(data: &[u8], model: &mut Vec<u8>) {
+    let name = find(data, &NEEDLES.model).map(|at| &data[at..]);
+    if let Some(name) = name.and_then(|name| Some(&name[..memchr(b'"', name)?])) {
+        model.clear();
+        model.extend_from_slice(name);
+    }
 }
 
 fn digits(text: &[u8]) -> Option<u64> {

@@ -15,6 +15,8 @@ use super::judge::{Failure, Seen};
 /// Longest time that is told apart: ten minutes, in microseconds.
 const TIME_MAX_US: u64 = 600_000_000;
 const DIGITS: u8 = 3;
+/// Models that are told apart.
+const MODELS_MAX: usize = 1000;
 
 /// One request from due to over, in microseconds of one clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +38,7 @@ pub(crate) struct Recorder {
     ttft: Histogram<u64>,
     gap: Histogram<u64>,
     errors: BTreeMap<Failure, u64>,
+    models: BTreeMap<String, u64>,
     completed: u64,
     chunks: u64,
     bytes_in: u64,
@@ -55,6 +58,7 @@ impl Recorder {
             ttft: histogram(),
             gap: histogram(),
             errors: BTreeMap::new(),
+            models: BTreeMap::new(),
             completed: 0,
             chunks: 0,
             bytes_in: 0,
@@ -64,8 +68,16 @@ impl Recorder {
     }
 
     /// An answer that is whole.
-    pub(crate) fn complete(&mut self, times: Times, seen: &Seen) {
+    pub(crate) fn complete(&mut self, times: Times, seen: &Seen, model: &[u8]) {
         self.time(times);
+        let model = String::from_utf8_lossy(model);
+        // Names come from outside: above the limit only the sum is told.
+        let may_add = self.models.len() < MODELS_MAX;
+        if let Some(count) = self.models.get_mut(&*model) {
+            *count += 1;
+        } else if may_add {
+            self.models.insert(model.into_owned(), 1);
+        }
         self.completed += 1;
         self.chunks += u64::from(seen.chunks);
         self.bytes_in += seen.bytes;
@@ -109,6 +121,7 @@ impl Recorder {
             completed: self.completed,
             failed,
             errors: self.errors.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+            models: self.models.clone(),
             requests_per_s: self.completed as f64 / seconds,
             chunks: self.chunks,
             chunks_per_s: self.chunks as f64 / seconds,
@@ -137,6 +150,8 @@ pub struct Report {
     pub failed: u64,
     /// The others by kind.
     pub errors: BTreeMap<String, u64>,
+    /// Whole answers by the model that they name.
+    pub models: BTreeMap<String, u64>,
     /// Whole answers per second.
     pub requests_per_s: f64,
     /// Events with text in whole streams.
@@ -216,7 +231,7 @@ mod tests {
             free_at = sent + 1_000 + freeze;
             let over = free_at;
             let seen = Seen::default();
-            recorder.complete(Times { due, sent, over }, &seen);
+            recorder.complete(Times { due, sent, over }, &seen, b"m");
         }
         recorder
     }
@@ -246,7 +261,7 @@ mod tests {
     #[test]
     fn requests_never_sent_stay_in_the_picture() {
         let mut recorder = Recorder::new();
-        recorder.complete(Times { due: 0, sent: 0, over: 10 }, &Seen::default());
+        recorder.complete(Times { due: 0, sent: 0, over: 10 }, &Seen::default(), b"m");
         recorder.unsent(5, 1_000_005);
         let report = recorder.report(1.0, 0);
         assert_eq!((report.completed, report.failed), (1, 1));

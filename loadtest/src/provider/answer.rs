@@ -131,7 +131,7 @@ impl Answer {
         }
         let mut start = 0;
         while start < self.text.len() {
-            let wanted = start + script.chunk_bytes as usize;
+            let wanted = start + script.chunk_bytes.max(1) as usize;
             // A demonstration streams whole words; else any character may start a piece.
             let starts = |at: &usize| {
                 let whole = !script.demo || self.text.as_bytes()[*at] == b' ';

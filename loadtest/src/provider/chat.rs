@@ -132,7 +132,7 @@ impl Dialect for Chat {
             out.push(b']');
         }
         out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":\"");
-        out.extend_from_slice(finish(answer).as_bytes());
+        crate::json::escape_into(finish(answer), out);
         out.extend_from_slice(b"\"}]");
         if let Some(usage) = answer.usage {
             out.extend_from_slice(b",\"usage\":");
@@ -163,7 +163,7 @@ impl Dialect for Chat {
                 None => out.extend_from_slice(b"null}]"),
                 Some(reason) => {
                     out.push(b'"');
-                    out.extend_from_slice(reason.as_bytes());
+                    crate::json::escape_into(reason, out);
                     out.extend_from_slice(b"\"}]");
                 }
             }

@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     pub events: u64,
     /// Told apart from an earlier timer of this slot.
     pub timer: u64,
+    /// When the timer rings or rang; 0: none in this answer.
+    pub due_us: u64,
     /// The client sends no more.
     pub ended: bool,
     /// It stands in the server's queue of turns.
@@ -84,6 +86,7 @@ impl Connection {
             step: 0,
             events: 0,
             timer: 0,
+            due_us: 0,
             ended: false,
             queued: false,
             out: Vec::new(),

@@ -192,11 +192,13 @@ impl Server {
         }
     }
 
-    fn set_timer(&mut self, slot: usize, delay_ms: u32) {
+    /// Rings `delay_ms` after `from_us`.
+    fn set_timer(&mut self, slot: usize, from_us: u64, delay_ms: u32) {
         self.timers_set += 1;
-        let due = self.clock.now_us() + u64::from(delay_ms) * 1000;
+        let due = from_us + u64::from(delay_ms) * 1000;
         if let Some(connection) = &mut self.connections[slot] {
             connection.timer = self.timers_set;
+            connection.due_us = due;
             self.timers.push(Reverse((due, slot, self.timers_set)));
         }
     }
@@ -358,7 +360,8 @@ impl Server {
                 connection.reader.finish(&mut connection.input);
                 connection.state = State::Delayed;
                 if delay > 0 {
-                    self.set_timer(slot, delay);
+                    let now = self.clock.now_us();
+                    self.set_timer(slot, now, delay);
                 } else {
                     self.start_answer(slot);
                 }
@@ -386,10 +389,12 @@ impl Server {
             return self.settle(slot, then, 0);
         }
         connection.step = 0;
+        connection.due_us = 0;
         let think_ms = connection.answer.script.think_ms;
         connection.state = State::Streaming { waiting: think_ms > 0 };
         if think_ms > 0 {
-            self.set_timer(slot, think_ms);
+            let now = self.clock.now_us();
+            self.set_timer(slot, now, think_ms);
         }
     }
 
@@ -421,7 +426,10 @@ impl Server {
             let flushed = connection.flush()?;
             connection.events += events;
             if gap_ms > 0 {
-                self.set_timer(slot, gap_ms);
+                // From when this event was due: being late once does not make a stream slower.
+                let from =
+                    if connection.due_us > 0 { connection.due_us } else { self.clock.now_us() };
+                self.set_timer(slot, from, gap_ms);
             }
             // A full socket is taken up again by its event, a gap by its timer.
             if flushed == Flushed::Piece || (flushed == Flushed::All && gap_ms == 0) {
