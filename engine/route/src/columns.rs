@@ -9,7 +9,6 @@ use std::ops::Range;
 use models::{Capabilities, Prices, Rates, Task, Tokens};
 
 use crate::health::Prior;
-use crate::quality::ABILITY_UNKNOWN;
 use crate::{Exclusion, ModelIx, OfferIx, ProviderIx};
 
 /// What the router needs to know of one offer. Limits are in tokens; `u32::MAX` is no limit.
@@ -35,9 +34,10 @@ pub struct OfferRow {
     pub uplift: u32,
     /// Whether the model thinks unless it is told not to.
     pub thinks: bool,
-    /// Ability of the model by task, in standard deviations from the mean of scored models; `None`
-    /// is [`ABILITY_UNKNOWN`].
-    pub ability: Option<[f32; Task::COUNT]>,
+    /// Ability of the model by task, in standard deviations from the mean of scored models.
+    pub ability: [f32; Task::COUNT],
+    /// The same over all tasks: for when the task is not sure.
+    pub ability_overall: f32,
     /// Whether `auto` may choose it: chat models that are current.
     pub auto: bool,
     /// Latency before anything was measured.
@@ -147,7 +147,8 @@ impl Columns {
     ///
     /// # Panics
     /// When offers do not ascend, the offers of a model do not stand together with the models
-    /// ascending, or there are more than [`Columns::OFFERS_MAX`]: the catalogue guarantees it.
+    /// ascending, an ability is not finite, or there are more than [`Columns::OFFERS_MAX`]: the
+    /// catalogue guarantees it.
     pub fn from_rows(offers: impl IntoIterator<Item = OfferRow>) -> Columns {
         let mut columns = Columns { tier_threshold_min: u64::MAX, ..Columns::default() };
         let mut last: Option<(ModelIx, OfferIx)> = None;
@@ -172,10 +173,10 @@ impl Columns {
         if self.model.last() != Some(&offer.model) {
             self.model.push(offer.model);
             self.rows.push(row..row);
-            let ability = offer.ability.unwrap_or([ABILITY_UNKNOWN; Task::COUNT]);
-            let overall = ability.iter().sum::<f32>() / Task::COUNT as f32;
-            for (column, value) in self.ability.iter_mut().zip(ability.iter().chain([&overall])) {
-                column.push(if value.is_finite() { *value } else { ABILITY_UNKNOWN });
+            let abilities = offer.ability.iter().chain([&offer.ability_overall]);
+            for (column, ability) in self.ability.iter_mut().zip(abilities) {
+                assert!(ability.is_finite(), "ability of {:?}", offer.model);
+                column.push(*ability);
             }
         }
         let slot = self.model.len() - 1;

@@ -39,7 +39,8 @@ pub(crate) fn offer(model: u32, offer: u32, provider: u16) -> OfferRow {
         prices: Some(prices(1_000_000, 4_000_000)),
         uplift: 1_000,
         thinks: false,
-        ability: Some([0.0; Task::COUNT]),
+        ability: [0.0; Task::COUNT],
+        ability_overall: 0.0,
         auto: true,
         prior: Prior::HOSTED,
         excluded: None,
@@ -60,7 +61,7 @@ fn any_offer() -> impl Strategy<Value = OfferRow> {
         prop::option::weighted(0.3, 1_000u64..100_000),
     );
     let kind = (0u16..6, 0u32..1 << 17, any::<bool>(), prop::bool::weighted(0.9));
-    let ability = prop::option::weighted(0.9, -2.5f32..2.5);
+    let ability = -2.5f32..2.5;
     let excluded = prop::option::weighted(
         0.1,
         prop::sample::select(vec![Exclusion::ProviderDisabled, Exclusion::DialectUnsupported]),
@@ -83,7 +84,8 @@ fn any_offer() -> impl Strategy<Value = OfferRow> {
                 max_output,
                 prices,
                 thinks,
-                ability: ability.map(|ability| [ability; Task::COUNT]),
+                ability: [ability; Task::COUNT],
+                ability_overall: ability / 2.0,
                 auto,
                 excluded,
                 ..offer(0, 0, 0)
@@ -98,12 +100,7 @@ pub(crate) fn any_offers() -> impl Strategy<Value = Vec<OfferRow>> {
         let mut model = 0;
         let numbered = rows.into_iter().enumerate().map(|(position, (row, next))| {
             model += u32::from(next);
-            OfferRow {
-                offer: OfferIx(position as u32),
-                model: ModelIx(model),
-                ability: row.ability,
-                ..row
-            }
+            OfferRow { offer: OfferIx(position as u32), model: ModelIx(model), ..row }
         });
         numbered.collect()
     })

@@ -13,6 +13,7 @@
 
 mod approx;
 mod ask;
+mod build;
 mod columns;
 mod exclusion;
 mod explain;
@@ -20,7 +21,6 @@ mod explain;
 mod fixture;
 mod health;
 mod health_table;
-mod ids;
 mod plan;
 mod quality;
 mod score;
@@ -32,7 +32,7 @@ pub use exclusion::{Exclusion, NoCandidate};
 pub use explain::{Candidate, Explanation, explain};
 pub use health::{FailureKind, Gate, Health, HealthWords, Prior};
 pub use health_table::HealthTable;
-pub use ids::{ModelIx, OfferIx, ProviderIx};
+pub use models::catalogue::{ModelIx, OfferIx, ProviderIx};
 pub use plan::{Attempt, Plan, Scratch, Why, plan};
-pub use quality::{ABILITY_UNKNOWN, expected_reasoning_tokens, success_probability};
+pub use quality::{expected_reasoning_tokens, success_probability};
 pub use strategy::{Strategy, Weights};

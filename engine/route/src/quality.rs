@@ -30,10 +30,6 @@ pub(crate) const HARDNESS: f32 = 1.2;
 /// curve has no value at the ends.
 const DIFFICULTY_MARGIN: f32 = 0.02;
 
-/// Ability of a model of which nothing is known, a user's own local one say: half a standard
-/// deviation below the mean. It gets easy work when it is free, and hard work only by name.
-pub const ABILITY_UNKNOWN: f32 = -0.5;
-
 /// What difficulty takes from the log-odds of success.
 pub(crate) fn hardness(difficulty: f32) -> f32 {
     let difficulty = difficulty.clamp(DIFFICULTY_MARGIN, 1.0 - DIFFICULTY_MARGIN);

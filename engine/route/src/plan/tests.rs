@@ -17,7 +17,7 @@ fn plan_of(offers: Vec<OfferRow>, ask: &Ask) -> Result<Plan, NoCandidate> {
 }
 
 fn able(row: OfferRow, ability: f32) -> OfferRow {
-    OfferRow { ability: Some([ability; Task::COUNT]), ..row }
+    OfferRow { ability: [ability; Task::COUNT], ability_overall: ability, ..row }
 }
 
 fn priced(row: OfferRow, input: u64, output: u64) -> OfferRow {
@@ -349,8 +349,8 @@ fn the_dearest_capable_offer_may_be_unwell_but_not_unfit() {
 }
 
 #[test]
-fn a_model_of_unknown_ability_gets_easy_work_when_it_is_free() {
-    let local = OfferRow { ability: None, prior: Prior::LOCAL, ..priced(offer(0, 0, 0), 0, 0) };
+fn a_weak_model_gets_easy_work_when_it_is_free() {
+    let local = OfferRow { prior: Prior::LOCAL, ..able(priced(offer(0, 0, 0), 0, 0), -1.0) };
     let hosted = able(priced(offer(1, 1, 1), 250_000, 2_000_000), 0.8);
     for (difficulty, expected) in [(0.1, 0), (0.8, 1)] {
         let plan = plan_of(vec![local.clone(), hosted.clone()], &ask(Strategy::Cost, difficulty));
