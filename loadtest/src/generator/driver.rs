@@ -96,9 +96,13 @@ pub(crate) fn run(
         let stopped = now >= stop_at || all_issued;
         if stopped && measured_end.is_none() {
             measured_end = Some((now.min(stop_at), CpuTime::of_thread().total_us()));
+            if load.arrival != Arrival::Saturate {
+                // This loop may have woken late: what was due and has a connection still goes.
+                driver.issue(now.min(stop_at - 1), now);
+            }
             driver.give_up_the_unsent(now.min(stop_at), now);
         }
-        let next_due = if stopped { None } else { driver.issue(now) };
+        let next_due = if stopped { None } else { driver.issue(now, now) };
         if stopped && (driver.in_flight() == 0 || now >= give_up_at) {
             break;
         }
@@ -140,9 +144,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Sends what is due as far as connections are free. When the next one will be due, if it is
-    /// time that it waits for.
-    fn issue(&mut self, now: u64) -> Option<u64> {
+    /// Sends what is due at `until` as far as connections are free. When the next one will be due,
+    /// if it is time that it waits for.
+    fn issue(&mut self, until: u64, now: u64) -> Option<u64> {
         // A target that refuses at once frees its connection at once: one round is enough, so
         // that the loop outside goes on.
         for _ in 0..self.slots.len() {
@@ -150,7 +154,7 @@ impl Driver<'_> {
                 return None;
             }
             let due = self.due(self.issued).unwrap_or(now);
-            if due > now {
+            if due > until {
                 return Some(due);
             }
             // With none free, an answer is what it waits for; the request stays due.
