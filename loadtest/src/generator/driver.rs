@@ -98,7 +98,7 @@ pub(crate) fn run(
             measured_end = Some((now.min(stop_at), CpuTime::of_thread().total_us()));
             if load.arrival != Arrival::Saturate {
                 // This loop may have woken late: what was due and has a connection still goes.
-                driver.issue(now.min(stop_at - 1), now);
+                driver.issue(now.min(stop_at.saturating_sub(1)), now);
             }
             driver.give_up_the_unsent(now.min(stop_at), now);
         }
