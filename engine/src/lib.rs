@@ -1,1 +1,21 @@
-//! Pointsman: the routing and control layer between applications and language models.
+//! The engine of Pointsman: threads, sockets and order. A request goes through [`serve`]; what it
+//! needs to know stands in a [`snapshot::Snapshot`]; what cores and the control thread tell each other
+//! stands in [`core::Shared`].
+
+pub mod accept;
+pub mod account;
+pub mod body;
+pub mod config;
+pub mod core;
+pub mod decide;
+pub mod explain;
+pub mod forward;
+pub mod relay;
+pub mod reply;
+pub mod rt;
+pub mod serve;
+pub mod snapshot;
+pub mod stats;
+pub mod tls;
+pub mod upstream;
+pub mod watch;

@@ -53,6 +53,8 @@ pub struct RequestHead<'b> {
     pub framing: Framing,
     /// Whether the client may send another request on this connection.
     pub keep_alive: bool,
+    /// Whether the client understands chunks: HTTP/1.0 does not.
+    pub takes_chunks: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
     /// The one credential: the value of `Authorization: Bearer` or `x-api-key`.
@@ -185,6 +187,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
         path: path_of(target)?,
         framing,
         keep_alive: facts.keep_alive(version_minor),
+        takes_chunks: version_minor == 1,
         expects_continue: expects_continue && framing != Framing::None,
         credential,
         strategy,

@@ -53,6 +53,10 @@ pub struct Shape {
     pub audio: u32,
     /// Files.
     pub files: u32,
+    /// Images in the last user message.
+    pub turn_images: u32,
+    /// Audio and files in the last user message.
+    pub turn_media: u32,
     /// Tools that the model may call.
     pub tools: u32,
     /// Results of earlier tool calls.

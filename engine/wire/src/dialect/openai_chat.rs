@@ -202,6 +202,7 @@ impl Reader {
         let mut role: Option<Role> = None;
         let mut content = Content::default();
         let mut has_content = false;
+        let before = (self.shape.images, self.shape.audio + self.shape.files);
         cursor.object(|key, cursor| {
             let name = key.text();
             match &*name {
@@ -247,6 +248,8 @@ impl Reader {
             }
             Role::User => {
                 shape.user_turns += 1;
+                shape.turn_images = shape.images - before.0;
+                shape.turn_media = shape.audio + shape.files - before.1;
                 self.last_user = content.pieces;
             }
             Role::Tool => shape.tool_results += 1,

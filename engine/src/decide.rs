@@ -1,0 +1,257 @@
+//! The stages that decide: parse, admit, classify, score. No I/O; each takes what the one before made.
+
+use crate::accept::{Arrived, Client, Stop, Wants};
+use crate::core::{Core, Judge, Routing};
+use crate::snapshot::Named;
+use classifier::{Classified, Input, Stage, Structure};
+use models::{Dialect, Verdict};
+use route::{Ask, NoCandidate, Plan, Strategy, Target};
+use std::time::Instant;
+use wire::dialect::Codec;
+use wire::json;
+use wire::refusal::{self, Kind, Refusal};
+use wire::request::{Parsed, Text};
+
+/// Of a piece of text longer than this only head and tail are unescaped.
+const PIECE_BYTES_WHOLE: usize = 8 * 1024;
+/// Bytes of a long piece's head and of its tail that are unescaped: more than an excerpt takes.
+const PIECE_BYTES_END: usize = 4 * 1024;
+
+/// Longest `Retry-After` that we give, in seconds.
+const RETRY_AFTER_MAX_S: u64 = 300;
+
+/// A request that was understood, with the code of its dialect.
+pub struct Understood {
+    /// What it says.
+    pub parsed: Parsed,
+    /// In which dialect, both ways.
+    pub codec: &'static dyn Codec,
+    /// The model as the client named it, fit to be shown.
+    pub requested: String,
+}
+
+/// A request that may be served.
+pub struct Admitted {
+    /// Whom to ask.
+    pub named: Named,
+    /// By which strategy.
+    pub strategy: Strategy,
+}
+
+/// What is known of a request's content.
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Who said so; `None` when nobody was asked.
+    pub stage: Option<Stage>,
+    /// What it took.
+    pub micros: u32,
+}
+
+/// Reads the body.
+pub fn parse(client: &Client, arrived: &Arrived) -> Result<Understood, Stop> {
+    let dialect = match arrived.wants {
+        Wants::Chat(dialect) => dialect,
+        _ => Dialect::OpenAiChat,
+    };
+    let codec = wire::dialect::codec(dialect).ok_or_else(|| Refusal::new(Kind::NotFound))?;
+    let body = &client.incoming[arrived.body.clone()];
+    let parsed = codec.read_request(body)?;
+    let requested = parsed.model.read(body);
+    let requested = match &*requested {
+        name if name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            name.to_owned()
+        }
+        name => refusal::shown(name),
+    };
+    Ok(Understood { parsed, codec, requested })
+}
+
+/// Finds out what the named model means and by which strategy to choose: the alias's own, else the
+/// head's, else the key's, else the configured one.
+pub fn admit(
+    core: &Core,
+    routing: &Routing,
+    arrived: &Arrived,
+    understood: &Understood,
+) -> Result<Admitted, Stop> {
+    if !core.journal.borrow().has_room() {
+        return Err(Refusal::new(Kind::LedgerUnavailable).with_retry_after(Some(5)).into());
+    }
+    let snapshot = &routing.snapshot;
+    let Some(named) = snapshot.named(&understood.requested) else {
+        return Err(Refusal::new(Kind::UnknownModel)
+            .with_message(format!(
+                "the model \"{}\" does not exist; GET /v1/models lists what is served, and \"auto\" \
+                 lets the gateway choose",
+                refusal::shown(&understood.requested)
+            ))
+            .with_param("model")
+            .into());
+    };
+    let by_alias = match named {
+        Named::Auto(strategy) => strategy,
+        Named::Model(_) => None,
+    };
+    let by_key = || arrived.key.as_ref()?.strategy.as_deref().and_then(Strategy::from_name);
+    let strategy = by_alias.or(arrived.strategy).or_else(by_key).unwrap_or(snapshot.strategy);
+    Ok(Admitted { named, strategy })
+}
+
+/// Judges the prompt, when a choice depends on it.
+pub fn classify(
+    core: &Core,
+    client: &Client,
+    arrived: &Arrived,
+    understood: &Understood,
+    admitted: &Admitted,
+) -> Judged {
+    if matches!(admitted.named, Named::Model(_)) {
+        return Judged { verdict: Verdict::UNKNOWN, stage: None, micros: 0 };
+    }
+    let begun = Instant::now();
+    let body = &client.incoming[arrived.body.clone()];
+    let classified = judge(&mut core.judge.borrow_mut(), body, &understood.parsed);
+    let micros = begun.elapsed().as_micros().min(u32::MAX.into()) as u32;
+    let mut stats = core.stats.borrow_mut();
+    stats.stages[classified.stage as usize] += 1;
+    stats.classify.record(micros);
+    Judged { verdict: classified.verdict, stage: Some(classified.stage), micros }
+}
+
+/// The verdict on a parsed request.
+pub fn judge(judge: &mut Judge, body: &[u8], parsed: &Parsed) -> Classified {
+    let Judge { classifier, excerpt, pieces } = judge;
+    let mut used = 0;
+    let mut system = None;
+    if let Some(text) = parsed.system {
+        read_ends(body, text, pieces, &mut used);
+        system = Some(0..1);
+    }
+    let user_from = used;
+    for &text in &parsed.last_user {
+        read_ends(body, text, pieces, &mut used);
+    }
+    let system = system.map(|range| pieces[range][0].as_str());
+    let mut user = arrayvec::ArrayVec::<&str, 64>::new();
+    user.extend(pieces[user_from..used].iter().map(String::as_str).take(64));
+    let text = excerpt.build_parts(system, &user);
+    classifier.classify(&Input { text, structure: structure(parsed) })
+}
+
+/// What the classifier is told of a request's form.
+fn structure(parsed: &Parsed) -> Structure {
+    let shape = &parsed.shape;
+    Structure {
+        has_tools: shape.tools > 0,
+        tool_results: if shape.ends_with_tool_result { shape.tool_results } else { 0 },
+        images: shape.turn_images,
+        audio: shape.turn_media,
+        json_schema: shape.json_schema,
+        turns: shape.messages,
+        system_chars: shape.system_bytes,
+        total_chars: shape.text_bytes,
+    }
+}
+
+/// Unescapes a piece of text into `pieces`: all of a short one, head and tail of a long one, so that
+/// the cost does not grow with the prompt.
+fn read_ends(body: &[u8], text: Text, pieces: &mut Vec<String>, used: &mut usize) {
+    let raw = text.span.of(body);
+    let mut put = |raw: &[u8]| {
+        if pieces.len() == *used {
+            pieces.push(String::new());
+        }
+        let piece = &mut pieces[*used];
+        piece.clear();
+        json::unescape_into(raw, PIECE_BYTES_WHOLE, piece);
+        *used += 1;
+    };
+    if raw.len() <= PIECE_BYTES_WHOLE {
+        return put(raw);
+    }
+    put(&raw[..escape_boundary(raw, PIECE_BYTES_END)]);
+    put(&raw[escape_boundary(raw, raw.len() - PIECE_BYTES_END)..]);
+}
+
+/// A place near `at` (at most twelve bytes behind it) that is not inside of an escape: no backslash
+/// stands in the six bytes before it, the length of the longest escape. Text that is all escapes has
+/// no such place; then it is cut anyway, and one character of an excerpt is wrong.
+fn escape_boundary(raw: &[u8], at: usize) -> usize {
+    (at..raw.len().min(at + 12))
+        .find(|&place| !raw[place.saturating_sub(6)..place].contains(&b'\\'))
+        .unwrap_or(at)
+}
+
+/// What the router is asked.
+pub fn ask(admitted: &Admitted, understood: &Understood, verdict: Verdict) -> Ask {
+    let parsed = &understood.parsed;
+    Ask {
+        target: match admitted.named {
+            Named::Auto(_) => Target::Auto,
+            Named::Model(model) => Target::Model(model),
+        },
+        strategy: admitted.strategy,
+        weights: None,
+        verdict,
+        needs: parsed.needs,
+        input_tokens: parsed.input_tokens(),
+        max_output: parsed.max_output,
+        stream: parsed.stream,
+    }
+}
+
+/// Decides whom to try.
+pub fn score(
+    core: &Core,
+    routing: &Routing,
+    arrived: &Arrived,
+    understood: &Understood,
+    admitted: &Admitted,
+    judged: &Judged,
+) -> Result<Plan, Stop> {
+    let ask = ask(admitted, understood, judged.verdict);
+    let now = core.micros(arrived.at);
+    let plan = route::plan(
+        &routing.snapshot.columns,
+        &routing.health.borrow(),
+        &ask,
+        now,
+        &mut core.scratch.borrow_mut(),
+    )
+    .map_err(|none| no_candidate(&none, understood, now))?;
+    if let (Target::Auto, Some(first)) = (ask.target, plan.attempts.first()) {
+        let decision = (judged.verdict.task, first.model.0);
+        *core.stats.borrow_mut().decisions.entry(decision).or_default() += 1;
+    }
+    Ok(plan)
+}
+
+/// Why nobody can serve the request, and what would help. The order is that of the router's own
+/// sentence: the reason nearest to success first.
+pub fn no_candidate(none: &NoCandidate, understood: &Understood, now: u64) -> Refusal {
+    let (kind, param) = if none.unhealthy > 0 {
+        let seconds = none.retry_at_us.map_or(1, |at| at.saturating_sub(now) / 1_000_000 + 1);
+        return Refusal::new(Kind::NoCandidate)
+            .with_message(none.to_string())
+            .with_retry_after(Some(seconds.min(RETRY_AFTER_MAX_S) as u32));
+    } else if none.max_output > 0 {
+        (Kind::BadField, "max_tokens")
+    } else if none.context > 0 {
+        (Kind::ContextTooLong, "messages")
+    } else if none.lacking > 0 {
+        let asked_by = [
+            (models::Capabilities::TOOLS, "tools"),
+            (models::Capabilities::JSON_SCHEMA, "response_format"),
+            (models::Capabilities::AUDIO_OUT, "modalities"),
+        ];
+        let field = asked_by.iter().find(|(set, _)| none.lacks.covers(*set));
+        (Kind::NotCapable, field.map_or("messages", |(_, field)| *field))
+    } else if none.unknown_price > 0 {
+        (Kind::NoCandidate, "model")
+    } else {
+        (Kind::UnknownModel, "model")
+    };
+    let requested = refusal::shown(&understood.requested);
+    Refusal::new(kind).with_message(format!("\"{requested}\": {none}")).with_param(param)
+}

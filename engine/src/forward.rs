@@ -1,0 +1,641 @@
+//! The stage that calls providers: attempts in the plan's order, until one answers with content.
+//!
+//! Before the first content byte nothing goes to the client, so a fault here is seen by nobody: the
+//! next target is tried. Each fault is judged once, in one table ([`Fault`]): whether another target
+//! may help, what it says about the provider, and what the client hears when none is left.
+
+use crate::accept::{Arrived, Client, Stop};
+use crate::body::{BodyError, BodyReader};
+use crate::config::Timeouts;
+use crate::core::{Core, Routing};
+use crate::decide::Understood;
+use crate::relay::{Relay, StreamFault};
+use crate::snapshot::Target;
+use crate::stats::AttemptResult;
+use crate::upstream::{Connection, Transport};
+use crate::watch::Ended;
+use models::catalogue::OfferIx;
+use route::{Attempt, FailureKind, Plan};
+use std::fmt::Write;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+use wire::dialect::{Answer, AnswerFault};
+use wire::http1::{self, Framing, ResponseHead};
+use wire::json::Document;
+use wire::refusal::{Kind, Refusal};
+
+/// Room for an answer's head and the first of its body.
+const READ_ROOM: usize = 16 * 1024;
+/// A body up to this size is sent in one piece with its head.
+const ONE_WRITE_MAX: usize = 256 * 1024;
+/// Informational responses that are skipped before an answer.
+const INFORMATIONAL_MAX: u32 = 16;
+/// Of an error answer no more than this is read.
+const ERROR_BYTES_MAX: usize = Document::BYTES_MAX;
+
+/// An answer that has begun, and who gives it.
+pub struct Served<'r> {
+    /// How the offer is called.
+    pub target: &'r Target,
+    /// What was planned.
+    pub attempt: Attempt,
+    /// The connection on which the answer comes.
+    pub connection: Connection,
+    /// The answer.
+    pub answer: Begun,
+}
+
+/// An answer that has begun.
+pub enum Begun {
+    /// All of it is there: this range of the connection's buffer.
+    Whole {
+        /// Where.
+        body: Range<usize>,
+        /// What is known of it.
+        facts: Answer,
+        /// Whether the connection can be used again.
+        reusable: bool,
+    },
+    /// Its first content is there.
+    Stream {
+        /// The stream.
+        relay: Box<Relay>,
+        /// Whether the connection can be used again when the stream has ended.
+        reusable: bool,
+    },
+}
+
+/// What became of the attempts, also of the failed ones.
+#[derive(Default)]
+pub struct Attempts {
+    /// How many were made.
+    pub made: u8,
+    /// Who failed and how, for the ledger: `openai:timeout, groq:rate_limited`.
+    pub failures: String,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub struct Fault {
+    /// For the counters.
+    pub result: AttemptResult,
+    /// What it says about the provider's health.
+    pub health: HealthNews,
+    /// Whether another target may be tried.
+    pub retry: bool,
+    /// What the client hears when no target is left.
+    pub refusal: Refusal,
+}
+
+/// What a failed attempt says about its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthNews {
+    /// Nothing: it was the request's or the client's doing.
+    Nothing,
+    /// It failed.
+    Failed(FailureKind),
+    /// It wants no more for a while (seconds).
+    RateLimited(Option<u32>),
+}
+
+impl Fault {
+    fn new(result: AttemptResult, health: HealthNews, kind: Kind) -> Fault {
+        Fault { result, health, retry: true, refusal: Refusal::new(kind) }
+    }
+
+    fn connect() -> Fault {
+        let health = HealthNews::Failed(FailureKind::Connect);
+        Fault::new(AttemptResult::Connect, health, Kind::UpstreamUnavailable)
+    }
+
+    fn timeout() -> Fault {
+        let health = HealthNews::Failed(FailureKind::Timeout);
+        Fault::new(AttemptResult::Timeout, health, Kind::UpstreamTimeout)
+    }
+
+    fn protocol(kind: Kind) -> Fault {
+        let health = HealthNews::Failed(FailureKind::Protocol);
+        Fault::new(AttemptResult::Protocol, health, kind)
+    }
+
+    /// A fault of a stream, before its first content or after.
+    pub fn stream(fault: StreamFault) -> Fault {
+        match fault {
+            StreamFault::Malformed(_) => Fault::protocol(Kind::UpstreamInvalid),
+            StreamFault::Error => {
+                let health = HealthNews::Failed(FailureKind::Server);
+                Fault::new(AttemptResult::Server, health, Kind::UpstreamUnavailable)
+            }
+            StreamFault::Interrupted => Fault::interrupted(),
+        }
+    }
+
+    /// The connection was lost in mid-answer.
+    pub fn interrupted() -> Fault {
+        let health = HealthNews::Failed(FailureKind::Interrupted);
+        Fault::new(AttemptResult::Interrupted, health, Kind::UpstreamInterrupted)
+    }
+
+    /// A wait of ours ended.
+    pub fn ended(ended: Ended) -> Result<Fault, Stop> {
+        match ended {
+            Ended::Overdue => Ok(Fault::timeout()),
+            Ended::ClientGone => Err(Stop::Gone),
+            Ended::Draining => {
+                let fault =
+                    Fault::new(AttemptResult::Abandoned, HealthNews::Nothing, Kind::ShuttingDown);
+                Ok(Fault { retry: false, ..fault })
+            }
+        }
+    }
+
+    /// The table of statuses: what an answer without a good status means.
+    fn status(head: &ResponseHead, body: &[u8]) -> Fault {
+        use AttemptResult as R;
+        let failed = HealthNews::Failed;
+        let retry_after = head.retry_after_s;
+        match head.status {
+            401..=403 => Fault::new(
+                R::Credential,
+                failed(FailureKind::Credential),
+                Kind::UpstreamCredentials,
+            ),
+            408 => Fault::timeout(),
+            429 => {
+                let fault = Fault::new(
+                    R::RateLimited,
+                    HealthNews::RateLimited(retry_after),
+                    Kind::RateLimited,
+                );
+                Fault { refusal: fault.refusal.with_retry_after(retry_after.or(Some(1))), ..fault }
+            }
+            status @ (400 | 404 | 409 | 413 | 422) => {
+                let fault = Fault::new(R::Rejected, HealthNews::Nothing, Kind::UpstreamRejected);
+                let refusal = fault.refusal.with_status(status).with_message(rejection(body));
+                Fault { retry: false, refusal, ..fault }
+            }
+            503 | 529 => {
+                let retry_after_us = retry_after.map(|seconds| u64::from(seconds) * 1_000_000);
+                let health = failed(FailureKind::Overloaded { retry_after_us });
+                let fault = Fault::new(R::Overloaded, health, Kind::Overloaded);
+                Fault { refusal: fault.refusal.with_retry_after(retry_after.or(Some(1))), ..fault }
+            }
+            500..=599 => {
+                Fault::new(R::Server, failed(FailureKind::Server), Kind::UpstreamUnavailable)
+            }
+            // No redirect is followed: a credential is never sent elsewhere.
+            _ => Fault::protocol(Kind::UpstreamInvalid),
+        }
+    }
+}
+
+/// The provider's words on why it refused a request, cleaned of anything like a key.
+fn rejection(body: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 500;
+    let document = Document::read(body);
+    let text = document.as_ref().and_then(|document| {
+        document.text(&["error", "message"]).or_else(|| document.text(&["message"]))
+    });
+    let Some(text) = text else { return Kind::UpstreamRejected.message().to_owned() };
+    let is_secret = |word: &str| {
+        let long = word.len() >= 20 && word.bytes().any(|byte| byte.is_ascii_digit());
+        long || word.starts_with("sk-") || word.starts_with("pm-")
+    };
+    let words = text.split_whitespace().map(|word| if is_secret(word) { "***" } else { word });
+    let cleaned: String = words.collect::<Vec<_>>().join(" ");
+    let shown: String = cleaned.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
+    format!("The provider rejected the request: {shown}")
+}
+
+/// Tries the plan's targets until one answers with content.
+pub async fn forward<'r>(
+    core: &Core,
+    routing: &'r Routing,
+    client: &mut Client,
+    arrived: &Arrived,
+    understood: &Understood,
+    plan: &Plan,
+    attempts: &mut Attempts,
+) -> Result<Served<'r>, Stop> {
+    let snapshot = &routing.snapshot;
+    let mut last: Option<Refusal> = None;
+    for &attempt in &plan.attempts {
+        if usize::from(attempts.made) >= snapshot.limits.attempts {
+            break;
+        }
+        let Some(target) = snapshot.target(attempt.offer) else { continue };
+        let begun = Instant::now();
+        let now = core.micros(begun);
+        let admitted = routing.health.borrow_mut().on_start(attempt.offer, now, attempt.probe);
+        if !admitted {
+            continue;
+        }
+        if attempts.made == 0 {
+            let decided = begun.saturating_duration_since(arrived.at).as_micros();
+            core.stats.borrow_mut().decide.record(decided.min(u32::MAX.into()) as u32);
+        }
+        attempts.made += 1;
+        match attempt_once(core, routing, client, arrived, understood, target).await {
+            Ok((connection, answer)) => return Ok(Served { target, attempt, connection, answer }),
+            Err(Failed::Stop(stop)) => {
+                // The client left: that says nothing about the provider.
+                routing.learn(attempt.offer, |health| {
+                    health.on_abandoned(attempt.offer, core.micros(Instant::now()));
+                });
+                let mut stats = core.stats.borrow_mut();
+                stats.offer(attempt.offer).attempts[AttemptResult::Abandoned as usize] += 1;
+                return Err(stop);
+            }
+            Err(Failed::Fault(fault)) => {
+                failed(core, routing, attempt.offer, &fault);
+                let separator = if attempts.failures.is_empty() { "" } else { ", " };
+                // Writing to a string does not fail.
+                let _ = write!(
+                    attempts.failures,
+                    "{separator}{}:{}",
+                    target.provider,
+                    fault.result.name()
+                );
+                if !fault.retry || client.watch.request_is_overdue() {
+                    return Err(Stop::Refused(fault.refusal));
+                }
+                last = Some(more_helpful(last, fault.refusal));
+            }
+        }
+    }
+    Err(Stop::Refused(
+        last.unwrap_or_else(|| Refusal::new(Kind::NoCandidate).with_retry_after(Some(1))),
+    ))
+}
+
+/// Counts a failed attempt and tells the health table.
+pub fn failed(core: &Core, routing: &Routing, offer: OfferIx, fault: &Fault) {
+    let now = core.micros(Instant::now());
+    core.stats.borrow_mut().offer(offer).attempts[fault.result as usize] += 1;
+    routing.learn(offer, |health| match fault.health {
+        HealthNews::Nothing => health.on_abandoned(offer, now),
+        HealthNews::Failed(kind) => health.on_failure(offer, now, kind),
+        HealthNews::RateLimited(seconds) => {
+            let micros = seconds.map(|seconds| u64::from(seconds) * 1_000_000);
+            health.on_rate_limited(offer, now, micros);
+        }
+    });
+}
+
+/// Of two refusals by two targets the one that tells the client more: when to come back, soonest.
+fn more_helpful(earlier: Option<Refusal>, later: Refusal) -> Refusal {
+    match (earlier, later.retry_after_s) {
+        (Some(earlier), None) if earlier.retry_after_s.is_some() => earlier,
+        (Some(earlier), Some(later_s)) if earlier.retry_after_s.is_some_and(|s| s < later_s) => {
+            earlier
+        }
+        _ => later,
+    }
+}
+
+enum Failed {
+    Fault(Fault),
+    Stop(Stop),
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Failed {
+        Failed::Fault(fault)
+    }
+}
+
+impl From<Ended> for Failed {
+    fn from(ended: Ended) -> Failed {
+        match Fault::ended(ended) {
+            Ok(fault) => Failed::Fault(fault),
+            Err(stop) => Failed::Stop(stop),
+        }
+    }
+}
+
+/// One attempt. A connection that was idle may have been closed by the provider in the meantime;
+/// when nothing came back on it, the same request goes out once more on a fresh one.
+async fn attempt_once(
+    core: &Core,
+    routing: &Routing,
+    client: &mut Client,
+    arrived: &Arrived,
+    understood: &Understood,
+    target: &Target,
+) -> Result<(Connection, Begun), Failed> {
+    let timeouts = &routing.snapshot.timeouts;
+    loop {
+        let mut connection = match core.pool.take(&target.origin) {
+            Some(connection) => connection,
+            None => connect(client, target, timeouts).await?,
+        };
+        match exchange(routing, client, arrived, understood, target, &mut connection).await {
+            Ok(answer) => return Ok((connection, answer)),
+            Err(Failed::Fault(fault))
+                if connection.is_reused
+                    && connection.incoming.is_empty()
+                    && fault.result == AttemptResult::Interrupted => {}
+            Err(failed) => return Err(failed),
+        }
+    }
+}
+
+async fn connect(
+    client: &Client,
+    target: &Target,
+    timeouts: &Timeouts,
+) -> Result<Connection, Failed> {
+    let limit = Timeouts::of(timeouts.connect_ms);
+    let begun = Instant::now();
+    let socket = match Transport::connect(&target.origin, limit).await {
+        Ok(socket) => socket,
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            return Err(Fault::timeout().into());
+        }
+        Err(_) => return Err(Fault::connect().into()),
+    };
+    let left = limit.saturating_sub(begun.elapsed());
+    let fd = socket.as_raw_fd();
+    let securing = Transport::secure(socket, &target.origin);
+    let transport = match client.watch.guard_for_client(fd, left, securing).await? {
+        Ok(transport) => transport,
+        Err(_) => return Err(Fault::connect().into()),
+    };
+    let incoming = Vec::with_capacity(READ_ROOM);
+    Ok(Connection { transport, incoming, is_reused: false })
+}
+
+/// Sends the request and reads the answer: all of it, or up to its first content.
+async fn exchange(
+    routing: &Routing,
+    client: &mut Client,
+    arrived: &Arrived,
+    understood: &Understood,
+    target: &Target,
+    connection: &mut Connection,
+) -> Result<Begun, Failed> {
+    let timeouts = &routing.snapshot.timeouts;
+    send(client, arrived, understood, target, connection, timeouts).await?;
+    let stream = understood.parsed.stream;
+    let limit =
+        Timeouts::of(if stream { timeouts.first_byte_ms } else { timeouts.whole_answer_ms });
+    let until = Instant::now() + limit;
+    let head = read_head(client, connection, until).await?;
+    if head.status != 200 {
+        let body = read_error(client, connection, &head, timeouts).await;
+        return Err(Fault::status(&head, &body).into());
+    }
+    if head.is_encoded {
+        return Err(Fault::protocol(Kind::UpstreamInvalid).into());
+    }
+    if stream && head.is_event_stream {
+        return read_first_content(client, understood, arrived, target, connection, &head, until)
+            .await;
+    }
+    let body = read_whole(routing, client, connection, &head).await?;
+    let bytes = &connection.incoming[body.clone()];
+    match target.codec.read_answer(bytes, target.usage_rules) {
+        // A provider may answer whole although a stream was asked for; a client who waits for events
+        // cannot read that.
+        Ok(_) if stream => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
+        Ok(facts) => {
+            let reusable = head.keep_alive && body.end == connection.incoming.len();
+            Ok(Begun::Whole { body, facts, reusable })
+        }
+        Err(AnswerFault::Malformed) => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
+        Err(AnswerFault::Error) => Err(Fault::stream(StreamFault::Error).into()),
+    }
+}
+
+async fn send(
+    client: &mut Client,
+    arrived: &Arrived,
+    understood: &Understood,
+    target: &Target,
+    connection: &mut Connection,
+    timeouts: &Timeouts,
+) -> Result<(), Failed> {
+    let outgoing = target.outgoing();
+    let codec = understood.codec;
+    let body = &client.incoming[arrived.body.clone()];
+    let length = codec.patched_len(&understood.parsed, body, &outgoing);
+    let out = &mut client.outgoing;
+    out.clear();
+    out.extend_from_slice(&target.head);
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(length).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    let rest = codec.patch_request(&understood.parsed, body, &outgoing, out);
+    // A long rest is written from where it stands: a copy would double the memory of the request.
+    let separate = body.len() - rest > ONE_WRITE_MAX;
+    if !separate {
+        out.extend_from_slice(&body[rest..]);
+    }
+    let fd = connection.transport.as_raw_fd();
+    let limit = Timeouts::of(timeouts.write_ms);
+    let range = 0..client.outgoing.len();
+    let writing = connection.transport.write_all(&mut client.outgoing, range);
+    let mut written = client.watch.guard_for_client(fd, limit, writing).await?;
+    if separate && written.is_ok() {
+        let range = arrived.body.start + rest..arrived.body.end;
+        let writing = connection.transport.write_all(&mut client.incoming, range);
+        written = client.watch.guard_for_client(fd, limit, writing).await?;
+    }
+    written.map_err(|_| Fault::interrupted().into())
+}
+
+async fn read_head(
+    client: &Client,
+    connection: &mut Connection,
+    until: Instant,
+) -> Result<ResponseHead, Failed> {
+    let mut searched = 0;
+    let mut informational = 0;
+    loop {
+        if let Some(end) = http1::head_end(&connection.incoming, searched) {
+            let head = http1::response(&connection.incoming[..end])
+                .map_err(|_| Fault::protocol(Kind::UpstreamInvalid))?;
+            if head.status >= 200 {
+                return Ok(head);
+            }
+            informational += 1;
+            if head.status == 101 || informational > INFORMATIONAL_MAX {
+                return Err(Fault::protocol(Kind::UpstreamInvalid).into());
+            }
+            connection.incoming.drain(..end);
+            searched = 0;
+            continue;
+        }
+        searched = connection.incoming.len();
+        if searched > http1::HEAD_BYTES_MAX {
+            return Err(Fault::protocol(Kind::UpstreamInvalid).into());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if read(client, connection, READ_ROOM, left).await? == 0 {
+            return Err(Fault::interrupted().into());
+        }
+    }
+}
+
+/// Reads from the provider; the end of the connection and its failure are both zero.
+async fn read(
+    client: &Client,
+    connection: &mut Connection,
+    room: usize,
+    limit: Duration,
+) -> Result<usize, Ended> {
+    let fd = connection.transport.as_raw_fd();
+    let reading = connection.transport.read(&mut connection.incoming, room);
+    client.watch.guard_for_client(fd, limit, reading).await.map(|result| result.unwrap_or(0))
+}
+
+/// Reads a whole body behind its head.
+async fn read_whole(
+    routing: &Routing,
+    client: &Client,
+    connection: &mut Connection,
+    head: &ResponseHead,
+) -> Result<Range<usize>, Failed> {
+    let snapshot = &routing.snapshot;
+    let broken = |error| match error {
+        BodyError::TooLarge => Fault { retry: false, ..Fault::protocol(Kind::UpstreamInvalid) },
+        BodyError::Malformed(_) => Fault::protocol(Kind::UpstreamInvalid),
+    };
+    let mut body =
+        BodyReader::new(head.framing, head.len, snapshot.limits.answer_bytes).map_err(broken)?;
+    let gap = Timeouts::of(snapshot.timeouts.gap_ms);
+    while !body.advance(&mut connection.incoming).map_err(broken)? {
+        if read(client, connection, body.room(), gap).await? == 0 {
+            if body.close() {
+                break;
+            }
+            return Err(Fault::interrupted().into());
+        }
+    }
+    Ok(body.range())
+}
+
+/// Reads what an error answer says, if it can be had; why it cannot does not matter.
+async fn read_error(
+    client: &Client,
+    connection: &mut Connection,
+    head: &ResponseHead,
+    timeouts: &Timeouts,
+) -> Vec<u8> {
+    let Ok(mut body) = BodyReader::new(head.framing, head.len, ERROR_BYTES_MAX) else {
+        return Vec::new();
+    };
+    let gap = Timeouts::of(timeouts.connect_ms);
+    while let Ok(false) = body.advance(&mut connection.incoming) {
+        match read(client, connection, body.room(), gap).await {
+            Ok(1..) => {}
+            _ => break,
+        }
+    }
+    connection.incoming.get(body.range()).unwrap_or_default().to_vec()
+}
+
+async fn read_first_content(
+    client: &Client,
+    understood: &Understood,
+    arrived: &Arrived,
+    target: &Target,
+    connection: &mut Connection,
+    head: &ResponseHead,
+    until: Instant,
+) -> Result<Begun, Failed> {
+    let hides_usage = !understood.parsed.usage_in_stream;
+    let mut relay = Box::new(Relay::new(
+        target.codec,
+        target.usage_rules,
+        head.framing,
+        hides_usage,
+        arrived.takes_chunks,
+    ));
+    connection.incoming.drain(..head.len);
+    loop {
+        relay.take(&mut connection.incoming).map_err(Fault::stream)?;
+        if relay.facts().has_content {
+            let reusable = head.keep_alive && head.framing != Framing::UntilClose;
+            return Ok(Begun::Stream { relay, reusable });
+        }
+        if relay.facts().ended || relay.facts().body_done {
+            return Err(Fault::stream(StreamFault::Interrupted).into());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if read(client, connection, READ_ROOM, left).await? == 0 {
+            return Err(Fault::interrupted().into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, retry_after_s: Option<u32>) -> ResponseHead {
+        ResponseHead {
+            status,
+            framing: Framing::Length(0),
+            keep_alive: true,
+            is_event_stream: false,
+            is_encoded: false,
+            retry_after_s,
+            len: 0,
+        }
+    }
+
+    /// One row per status of a provider: the client's status, whether another target is tried, and
+    /// whether it counts against the provider.
+    #[test]
+    fn statuses_are_judged_by_whose_fault_they_are() {
+        let rows = [
+            (400, 400, false, false),
+            (401, 502, true, true),
+            (402, 502, true, true),
+            (403, 502, true, true),
+            (404, 404, false, false),
+            (408, 504, true, true),
+            (413, 413, false, false),
+            (422, 422, false, false),
+            (429, 429, true, false),
+            (500, 502, true, true),
+            (502, 502, true, true),
+            (503, 503, true, true),
+            (504, 502, true, true),
+            (521, 502, true, true),
+            (529, 503, true, true),
+            (301, 502, true, true),
+            (204, 502, true, true),
+        ];
+        for (status, client, retry, counts) in rows {
+            let fault = Fault::status(&head(status, None), b"");
+            assert_eq!(fault.refusal.status, client, "{status}");
+            assert_eq!(fault.retry, retry, "{status}");
+            assert_eq!(matches!(fault.health, HealthNews::Failed(_)), counts, "{status}");
+        }
+        let limited = Fault::status(&head(429, Some(17)), b"");
+        assert_eq!(limited.refusal.retry_after_s, Some(17));
+        assert_eq!(limited.health, HealthNews::RateLimited(Some(17)));
+    }
+
+    #[test]
+    fn a_providers_words_are_cleaned() {
+        let body =
+            br#"{"error":{"message":"bad key sk-abc and token 0123456789abcdef0123 in field x"}}"#;
+        let fault = Fault::status(&head(400, None), body);
+        assert!(fault.refusal.message.contains("field x"), "{}", fault.refusal.message);
+        assert!(!fault.refusal.message.contains("sk-abc"));
+        assert!(!fault.refusal.message.contains("0123456789"));
+    }
+
+    #[test]
+    fn the_soonest_return_is_told() {
+        let limited = |seconds| Refusal::new(Kind::RateLimited).with_retry_after(seconds);
+        assert_eq!(more_helpful(Some(limited(Some(3))), limited(Some(9))).retry_after_s, Some(3));
+        assert_eq!(more_helpful(Some(limited(Some(9))), limited(Some(3))).retry_after_s, Some(3));
+        let other = Refusal::new(Kind::UpstreamUnavailable);
+        assert_eq!(more_helpful(Some(limited(Some(9))), other).retry_after_s, Some(9));
+    }
+}

@@ -1,0 +1,197 @@
+//! TLS towards providers: rustls driven by hand over a [`rt::Stream`], so that buffers and the end
+//! of a wait stay under the same rules as without TLS.
+//!
+//! Sessions are resumed (a resumed handshake costs less than half of a full one), and the trust
+//! anchors are Mozilla's bundled ones, the system's, or a file's.
+
+use crate::rt;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Ciphertext that is read at a time: one record of the largest size with its overhead.
+const RECORD_ROOM: usize = 17 * 1024;
+/// Plaintext that is encrypted before the first of it is sent.
+const WRITE_CHUNK: usize = 64 * 1024;
+/// Sessions that are kept for resumption.
+const SESSIONS_MAX: usize = 256;
+
+/// Which certificate authorities are trusted towards providers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Roots {
+    /// Mozilla's list, built in: the same on every host.
+    #[default]
+    Bundled,
+    /// The host's own list.
+    System,
+    /// The certificates of a PEM file, and no others.
+    File(PathBuf),
+}
+
+/// The TLS settings towards providers.
+pub fn client_config(roots: &Roots) -> io::Result<Arc<ClientConfig>> {
+    let mut store = RootCertStore::empty();
+    match roots {
+        Roots::Bundled => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::System => {
+            let found = rustls_native_certs::load_native_certs();
+            let (added, _) = store.add_parsable_certificates(found.certs);
+            if added == 0 {
+                return Err(io::Error::other("the system has no usable root certificates"));
+            }
+        }
+        Roots::File(path) => {
+            let certificates = CertificateDer::pem_file_iter(path)
+                .and_then(|found| found.collect::<Result<Vec<_>, _>>())
+                .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+            let (added, _) = store.add_parsable_certificates(certificates);
+            if added == 0 {
+                let message = format!("{}: no usable certificate in it", path.display());
+                return Err(io::Error::other(message));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS_MAX);
+    Ok(Arc::new(config))
+}
+
+/// A TLS connection to a provider.
+pub struct TlsStream {
+    socket: rt::Stream,
+    session: ClientConnection,
+    /// Ciphertext on its way in and out; kept between calls, so that a read allocates nothing.
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+}
+
+impl TlsStream {
+    /// Shakes hands over a fresh connection.
+    pub async fn connect(
+        socket: rt::Stream,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> io::Result<TlsStream> {
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let (incoming, outgoing) = (Vec::with_capacity(RECORD_ROOM), Vec::new());
+        let mut stream = TlsStream { socket, session, incoming, outgoing };
+        while stream.session.is_handshaking() {
+            stream.flush().await?;
+            if !stream.session.is_handshaking() {
+                break;
+            }
+            if stream.receive().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        stream.flush().await?;
+        Ok(stream)
+    }
+
+    /// See [`rt::Stream::read`].
+    pub async fn read(&mut self, buffer: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+        if buffer.len() == buffer.capacity() {
+            buffer.reserve(room.max(1));
+        }
+        loop {
+            let start = buffer.len();
+            let wanted = buffer.capacity() - start;
+            // The spare room is zeroed before rustls writes into it: `Read` takes initialised bytes.
+            buffer.resize(start + wanted, 0);
+            let result = self.session.reader().read(&mut buffer[start..]);
+            buffer.truncate(start + *result.as_ref().unwrap_or(&0));
+            match result {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The peer has closed without `close_notify`; HTTP framing tells whether that hurts.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) => return Err(error),
+            }
+            // Key updates and the like are answered before the next wait.
+            self.flush().await?;
+            self.receive().await?;
+        }
+    }
+
+    /// See [`rt::Stream::write_all`].
+    pub async fn write_all(&mut self, buffer: &mut Vec<u8>, range: Range<usize>) -> io::Result<()> {
+        let mut from = range.start;
+        while from < range.end {
+            let to = range.end.min(from + WRITE_CHUNK);
+            from += self.session.writer().write(&buffer[from..to])?;
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this connection, which nobody reads from, is still good for a request. Session
+    /// tickets may have come in the meantime and are taken in; data, which nobody asked for, makes it
+    /// bad.
+    pub fn is_reusable(&mut self) -> bool {
+        let mut bytes = [0u8; 4096];
+        loop {
+            match rt::read_now(self.socket.as_raw_fd(), &mut bytes) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    let mut rest = &bytes[..count];
+                    while !rest.is_empty() {
+                        if self.session.read_tls(&mut rest).is_err() {
+                            return false;
+                        }
+                        match self.session.process_new_packets() {
+                            Ok(state) if state.plaintext_bytes_to_read() > 0 => return false,
+                            Ok(state) if state.peer_has_closed() => return false,
+                            Ok(_) => {}
+                            Err(_) => return false,
+                        }
+                    }
+                }
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<usize> {
+        self.incoming.clear();
+        let count = self.socket.read(&mut self.incoming, RECORD_ROOM).await?;
+        let mut rest = &self.incoming[..];
+        loop {
+            // With no bytes left this tells the session that the peer has ended.
+            self.session.read_tls(&mut rest)?;
+            self.session
+                .process_new_packets()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if rest.is_empty() {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            self.outgoing.clear();
+            self.session.write_tls(&mut self.outgoing)?;
+            let length = self.outgoing.len();
+            self.socket.write_all(&mut self.outgoing, 0..length).await?;
+        }
+        Ok(())
+    }
+}
+
+impl AsRawFd for TlsStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
