@@ -1,6 +1,6 @@
 //! From the catalogue to columns: which offers can be used here, and what routing needs of each.
 
-use models::catalogue::{Catalogue, ModelKind, ModelView, OfferView, ProviderKind};
+use models::catalogue::{Catalogue, ModelKind, ModelView, OfferView, ProviderKind, Status};
 use models::{Capabilities, Dialect, Task};
 
 use crate::{Columns, Exclusion, OfferRow, Prior, ProviderIx};
@@ -23,7 +23,10 @@ impl Columns {
                 let endpoint = provider.endpoint(dialect);
                 supported(dialect) && endpoint.is_some_and(|endpoint| endpoint.is_ready())
             });
-            let excluded = if !provider.enabled() || !enabled(provider.ix()) {
+            let retired = [model.status(), offer.status()].contains(&Status::Retired);
+            let excluded = if retired {
+                Some(Exclusion::Retired)
+            } else if !provider.enabled() || !enabled(provider.ix()) {
                 Some(Exclusion::ProviderDisabled)
             } else if model.kind() != ModelKind::Chat || !reachable {
                 Some(Exclusion::DialectUnsupported)

@@ -14,6 +14,8 @@ pub enum Exclusion {
     ProviderDisabled,
     /// Its dialect is not spoken by this version.
     DialectUnsupported,
+    /// It is not offered any more.
+    Retired,
     /// `auto` does not choose it: it is no chat model, or is not current.
     NotInAuto,
     /// Its price is unknown.
@@ -47,6 +49,7 @@ impl Exclusion {
         match self {
             Exclusion::ProviderDisabled => "provider_disabled",
             Exclusion::DialectUnsupported => "dialect_unsupported",
+            Exclusion::Retired => "retired",
             Exclusion::NotInAuto => "not_in_auto",
             Exclusion::UnknownPrice => "unknown_price",
             Exclusion::Lacks(_) => "capability",
@@ -62,6 +65,7 @@ impl fmt::Display for Exclusion {
         match self {
             Exclusion::ProviderDisabled => f.write_str("provider has no credential or is off"),
             Exclusion::DialectUnsupported => f.write_str("protocol is not spoken here"),
+            Exclusion::Retired => f.write_str("retired by its provider"),
             Exclusion::NotInAuto => f.write_str("not among the models that auto chooses from"),
             Exclusion::UnknownPrice => f.write_str("price is unknown"),
             Exclusion::Lacks(what) => write!(f, "lacks {what}"),
@@ -85,6 +89,8 @@ pub struct NoCandidate {
     pub provider_disabled: u32,
     /// Out because their dialect is not spoken.
     pub dialect_unsupported: u32,
+    /// Out because they are not offered any more.
+    pub retired: u32,
     /// Out because `auto` does not choose them.
     pub not_in_auto: u32,
     /// Out because their price is unknown.
@@ -120,6 +126,7 @@ impl NoCandidate {
         match why {
             Exclusion::ProviderDisabled => self.provider_disabled += 1,
             Exclusion::DialectUnsupported => self.dialect_unsupported += 1,
+            Exclusion::Retired => self.retired += 1,
             Exclusion::NotInAuto => self.not_in_auto += 1,
             Exclusion::UnknownPrice => self.unknown_price += 1,
             Exclusion::Lacks(what) => {
@@ -186,6 +193,8 @@ impl fmt::Display for NoCandidate {
                 f,
                 "its providers are reached by protocols that this version does not speak; name another model"
             )
+        } else if self.retired > 0 && self.not_in_auto == 0 {
+            write!(f, "the model is retired; name its successor, or auto")
         } else if self.not_in_auto > 0 {
             write!(f, "no current chat model is enabled; name a model instead of auto")
         } else {
@@ -206,10 +215,11 @@ mod tests {
         let both = Capabilities::TOOLS | Capabilities::VISION;
         let context = |limit| Exclusion::Context { needed: 9_000, limit };
         let output = Exclusion::MaxOutput { needed: 9_000, limit: 4_096 };
-        let table: [(&[Exclusion], &str); 8] = [
+        let table: [(&[Exclusion], &str); 9] = [
             (&[], "no offer of this model is known"),
             (&[Exclusion::ProviderDisabled], "API key"),
             (&[Exclusion::DialectUnsupported], "protocols"),
+            (&[Exclusion::Retired], "is retired"),
             (&[Exclusion::ProviderDisabled, Exclusion::UnknownPrice], "price"),
             (&[lacks(both), lacks(Capabilities::VISION)], "this: vision is missing"),
             (&[context(4_000), lacks(both), context(8_000)], "takes 8000"),

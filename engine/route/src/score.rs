@@ -169,8 +169,13 @@ impl Scores {
     /// The capable row of the greatest cost, the first of equals.
     pub(crate) fn dearest(&self) -> Option<usize> {
         let most = greatest(&self.cost, &self.capable);
-        let mut rows = self.cost.iter().zip(&self.capable);
-        rows.position(|(cost, capable)| *capable == YES && *cost >= most)
+        let is_it = |row: &usize| (self.capable[*row] == YES) & (self.cost[*row] >= most);
+        // By the chunk, as nearly all rows are not it.
+        let chunks = self
+            .cost
+            .chunks(LANES)
+            .position(|chunk| chunk.iter().fold(false, |any, cost| any | (*cost >= most)));
+        (chunks? * LANES..self.cost.len()).find(is_it)
     }
 
     #[inline(always)]
@@ -248,6 +253,9 @@ impl Scores {
     }
 }
 
+/// Rows that are looked at side by side.
+const LANES: usize = 16;
+
 const YES: u32 = u32::MAX;
 const NO: u32 = 0;
 
@@ -304,7 +312,6 @@ fn settle(score: &mut [f32], quality: &[f32], candidate: &[u32], best: f32, floo
 /// maxima side by side, since one after the other each would wait for the last.
 #[inline(always)]
 fn greatest(values: &[f32], in_question: &[u32]) -> f32 {
-    const LANES: usize = 16;
     let mut lanes = [0.0f32; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     let (masks, rest_masks) = in_question.as_chunks::<LANES>();
