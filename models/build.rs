@@ -18,19 +18,15 @@ fn main() {
     let mut models = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).expect("a listed data file can be read");
-        let mut table: toml::Table = text
-            .parse()
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let mut table: toml::Table =
+            text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         for (key, into) in [("provider", &mut providers), ("model", &mut models)] {
             if let Some(toml::Value::Array(entries)) = table.remove(key) {
                 into.extend(entries);
             }
         }
         if let Some(key) = table.keys().next() {
-            panic!(
-                "{}: `{key}` is neither [[provider]] nor [[model]]",
-                file.display()
-            );
+            panic!("{}: `{key}` is neither [[provider]] nor [[model]]", file.display());
         }
     }
 
@@ -45,10 +41,7 @@ fn toml_files(folder: &Path) -> Vec<PathBuf> {
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("a folder entry can be read").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "toml")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     files.sort();
     files

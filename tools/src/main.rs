@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // a command speaks to a person
 
+mod catalogue;
 mod onnxruntime;
 
 use std::process::ExitCode;
@@ -18,6 +19,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// The model catalogue: fetch its sources, write it again, check it.
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// The ONNX Runtime that the classifier loads.
     #[command(subcommand)]
     Onnxruntime(onnxruntime::OnnxRuntimeCommand),
@@ -25,6 +29,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Catalogue(command) => command.run(),
         Task::Onnxruntime(command) => command.run(),
     };
     match done {

@@ -94,9 +94,7 @@ fn provider_row(provider: &ProviderSource) -> ProviderRow {
         EndpointRow {
             dialect: *dialect as u8,
             auth: own.and_then(|own| own.auth).unwrap_or(auth) as u8,
-            base_url: own
-                .and_then(|own| own.base_url.clone())
-                .unwrap_or_else(|| base_url.clone()),
+            base_url: own.and_then(|own| own.base_url.clone()).unwrap_or_else(|| base_url.clone()),
         }
     });
     let policy = provider.data_policy.clone().unwrap_or_default();
@@ -123,20 +121,14 @@ fn model_row(model: &ModelSource) -> ModelRow {
     let lab_len = model.id.find('/').unwrap_or(0);
     let context = model.context.unwrap_or(CONTEXT_UNKNOWN);
     let reasoning = model.reasoning.clone().unwrap_or_default();
-    let overall = model
-        .ability
-        .as_ref()
-        .map_or(ABILITY_UNKNOWN, |a| a.overall);
+    let overall = model.ability.as_ref().map_or(ABILITY_UNKNOWN, |a| a.overall);
     let mut ability = [overall; Task::COUNT];
     for (task, value) in model.ability.iter().flat_map(|ability| &ability.tasks) {
         ability[task.index()] = *value;
     }
     ModelRow {
         id: model.id.clone(),
-        name: model
-            .name
-            .clone()
-            .unwrap_or_else(|| model.id[lab_len + 1..].to_string()),
+        name: model.name.clone().unwrap_or_else(|| model.id[lab_len + 1..].to_string()),
         lab_len: lab_len as u32,
         kind: model.kind.unwrap_or_default() as u8,
         status: model.status.unwrap_or_default() as u8,
@@ -157,10 +149,7 @@ fn model_row(model: &ModelSource) -> ModelRow {
             .as_ref()
             .and_then(|ability| ability.error)
             .unwrap_or(ABILITY_UNKNOWN_ERROR),
-        ability_basis: model
-            .ability
-            .as_ref()
-            .map_or(0, |ability| ability.basis as u8),
+        ability_basis: model.ability.as_ref().map_or(0, |ability| ability.basis as u8),
         first_offer: 0,
         offer_count: 0,
     }
@@ -172,11 +161,15 @@ fn offer_row(model: &ModelSource, offer: &OfferSource, provider: &ProviderSource
     let price = offer.price.or(local.then(PriceSource::default));
     let mut quirks_source = provider.quirks;
     super::overlay::merge_quirks(&mut quirks_source, offer.quirks);
-    let quirks = Quirks::resolve(&quirks_source);
     let mut caps = capabilities(model).without(named(&offer.cannot));
+    // A model that refuses `temperature` refuses it everywhere; an offer may refuse it alone.
+    if named(&model.cannot).covers(Capabilities::SAMPLING_PARAMS) {
+        quirks_source.sampling_params = Some(false);
+    }
     if quirks_source.sampling_params == Some(false) {
         caps = caps.without(Capabilities::SAMPLING_PARAMS);
     }
+    let quirks = Quirks::resolve(&quirks_source);
     let cache = offer.cache.unwrap_or_default();
     let services = offer.services.iter().map(|(service, list)| {
         let row = price_list(&list.price, &list.tiers);
@@ -210,9 +203,7 @@ fn offer_row(model: &ModelSource, offer: &OfferSource, provider: &ProviderSource
 fn dialects_of(model: &ModelSource, offer: &OfferSource, provider: &ProviderSource) -> Vec<u8> {
     let spoken = provider.dialects.as_deref().unwrap_or(&DEFAULT_DIALECTS);
     let embeds = model.kind.unwrap_or_default() == ModelKind::Embedding;
-    let inherited = spoken
-        .iter()
-        .filter(|dialect| dialect.is_embeddings() == embeds);
+    let inherited = spoken.iter().filter(|dialect| dialect.is_embeddings() == embeds);
     let own = offer.dialects.iter().flatten();
     let chosen: Vec<&Dialect> = match offer.dialects {
         Some(_) => own.collect(),
@@ -235,10 +226,7 @@ fn named(names: &[String]) -> Capabilities {
 fn price_list(price: &PriceSource, tiers: &[TierSource]) -> PriceListRow {
     PriceListRow {
         base: rates(price),
-        tiers: tiers
-            .iter()
-            .map(|tier| (tier.above, rates(&tier.price)))
-            .collect(),
+        tiers: tiers.iter().map(|tier| (tier.above, rates(&tier.price))).collect(),
     }
 }
 
@@ -259,17 +247,11 @@ fn rates(price: &PriceSource) -> RatesRow {
 
 fn off_peak(source: &OffPeakSource) -> OffPeakRow {
     let windows = source.windows.iter().flat_map(|window| {
-        let weekdays = window
-            .weekdays
-            .iter()
-            .fold(0, |bits, day| bits | 1 << (day - 1));
+        let weekdays = window.weekdays.iter().fold(0, |bits, day| bits | 1 << (day - 1));
         let spans = window.hours_utc.iter().filter_map(|span| parse_span(span));
         spans.map(move |(from, to)| WindowRow { weekdays, from, to })
     });
-    OffPeakRow {
-        base: rates(&source.price),
-        windows: windows.collect(),
-    }
+    OffPeakRow { base: rates(&source.price), windows: windows.collect() }
 }
 
 fn tristate(known: Option<bool>) -> u8 {

@@ -176,10 +176,7 @@ impl ArchivedImage {
         let slot_outside = |slot: u32| slot as usize > self.names.len();
         let model_outside = |model: u32| model as usize >= self.models.len();
         if self.slots.iter().any(|slot| slot_outside(slot.to_native()))
-            || self
-                .names
-                .iter()
-                .any(|name| model_outside(name.model.to_native()))
+            || self.names.iter().any(|name| model_outside(name.model.to_native()))
         {
             return Err("name table points outside".into());
         }

@@ -81,9 +81,7 @@ impl Catalogue {
             .check_indices()
             .map_err(damaged)?;
         let version = blake3::hash(&bytes).to_hex()[..16].to_string();
-        Ok(Catalogue {
-            inner: Arc::new(Inner { bytes, version }),
-        })
+        Ok(Catalogue { inner: Arc::new(Inner { bytes, version }) })
     }
 
     /// The image, for another process of the same build.

@@ -6,14 +6,8 @@ use std::borrow::Cow;
 /// What a model of the short form can do when no known model has its name. Tools and schemas are
 /// a matter of the server there (vLLM, Ollama, llama.cpp have both), and somebody who points us at
 /// it would be astonished to have them refused; senses are a matter of the model.
-const LOCAL_CAPABILITIES: [&str; 6] = [
-    "json_schema",
-    "sampling_params",
-    "streaming",
-    "system_messages",
-    "tool_choice",
-    "tools",
-];
+const LOCAL_CAPABILITIES: [&str; 6] =
+    ["json_schema", "sampling_params", "streaming", "system_messages", "tool_choice", "tools"];
 
 /// Copies the named fields of `$from` that say something over those of `$to`.
 macro_rules! replace_given {
@@ -61,10 +55,7 @@ fn take_short_forms(base: &mut CatalogueSource) -> Vec<ModelSource> {
             shorts.push((provider.id.clone(), name));
         }
     }
-    shorts
-        .into_iter()
-        .map(|(provider, name)| short_form(base, provider, name))
-        .collect()
+    shorts.into_iter().map(|(provider, name)| short_form(base, provider, name)).collect()
 }
 
 /// The model `<provider>/<name>` with one free offer. It is a model of its own even where the name
@@ -72,18 +63,11 @@ fn take_short_forms(base: &mut CatalogueSource) -> Vec<ModelSource> {
 fn short_form(base: &CatalogueSource, provider: String, name: String) -> ModelSource {
     let known = find_known(base, &name).cloned().unwrap_or_else(|| {
         let can = LOCAL_CAPABILITIES.map(String::from).to_vec();
-        ModelSource {
-            can: Some(can),
-            ..ModelSource::default()
-        }
+        ModelSource { can: Some(can), ..ModelSource::default() }
     });
     // An id is not taken from its owner, and an empty name is left for validation to find.
     let is_id = base.models.iter().any(|model| model.id == name);
-    let aliases = if is_id || name.is_empty() {
-        Vec::new()
-    } else {
-        vec![name.clone()]
-    };
+    let aliases = if is_id || name.is_empty() { Vec::new() } else { vec![name.clone()] };
     ModelSource {
         id: format!("{provider}/{name}"),
         name: Some(name.clone()),

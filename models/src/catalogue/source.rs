@@ -384,10 +384,7 @@ impl Status {
     /// Whether routing may choose it of its own accord. A named model is served in any state but
     /// retired.
     pub fn is_current(self) -> bool {
-        matches!(
-            self,
-            Status::Active | Status::HostedOnly | Status::Deprecating
-        )
+        matches!(self, Status::Active | Status::HostedOnly | Status::Deprecating)
     }
 }
 
@@ -622,9 +619,7 @@ impl CatalogueSource {
     /// Reads `[[provider]]` and `[[model]]` tables; `file` is named in the error.
     pub fn from_toml(text: &str, file: &str) -> Result<CatalogueSource, CatalogueError> {
         toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             CatalogueError {
                 subject: file.into(),
                 field: format!("line {line}"),

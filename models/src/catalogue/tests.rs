@@ -38,10 +38,7 @@ const SMALL: &str = r#"
 #[test]
 fn the_builtin_catalogue_compiles_and_is_large() {
     let catalogue = compiled(&builtin());
-    let chat: Vec<_> = catalogue
-        .models()
-        .filter(|model| model.kind() == ModelKind::Chat)
-        .collect();
+    let chat: Vec<_> = catalogue.models().filter(|model| model.kind() == ModelKind::Chat).collect();
     let labs: std::collections::BTreeSet<&str> = chat.iter().map(|model| model.lab()).collect();
     assert!(chat.len() >= 300, "{} chat models", chat.len());
     assert!(labs.len() >= 15, "{} labs", labs.len());
@@ -61,11 +58,7 @@ fn every_name_leads_to_its_model() {
     let source = builtin();
     let catalogue = compiled(&source);
     for model in &source.models {
-        let found = |name: &str| {
-            catalogue
-                .find_model(name)
-                .map(|at| catalogue.model(at).id())
-        };
+        let found = |name: &str| catalogue.find_model(name).map(|at| catalogue.model(at).id());
         assert_eq!(found(&model.id), Some(model.id.as_str()));
         for alias in &model.aliases {
             assert_eq!(found(alias), Some(model.id.as_str()), "alias {alias}");
@@ -102,11 +95,7 @@ fn an_ollama_is_four_lines() {
     assert_eq!(offer.wire_id(), "my-own:3b");
     assert_eq!(offer.prices().map(|prices| prices.base), Some(Rates::FREE));
     assert_eq!(offer.context(), 32_768);
-    assert!(
-        offer
-            .caps()
-            .covers(Capabilities::TOOLS | Capabilities::STREAMING)
-    );
+    assert!(offer.caps().covers(Capabilities::TOOLS | Capabilities::STREAMING));
     let provider = catalogue.provider(offer.provider());
     assert_eq!(provider.env(), None);
     let endpoint = provider.endpoint(Dialect::OpenAiChat).expect("speaks it");
@@ -118,9 +107,7 @@ fn an_ollama_is_four_lines() {
 #[test]
 fn a_local_copy_of_a_known_model_shares_its_facts_but_not_its_offers() {
     let known = compiled(&builtin());
-    let at = known
-        .find_model("gpt-oss-120b")
-        .expect("a known open model");
+    let at = known.find_model("gpt-oss-120b").expect("a known open model");
     let known = known.model(at);
     let overlay = toml(
         r#"
@@ -140,10 +127,7 @@ fn a_local_copy_of_a_known_model_shares_its_facts_but_not_its_offers() {
         assert_eq!(catalogue.model(at).id(), id);
         assert_eq!(catalogue.model(at).caps(), known.caps());
         assert_eq!(catalogue.model(at).context(), known.context());
-        assert_eq!(
-            catalogue.model(at).ability(Task::Math),
-            known.ability(Task::Math)
-        );
+        assert_eq!(catalogue.model(at).ability(Task::Math), known.ability(Task::Math));
     }
     let own = catalogue.find_model("gpt-oss-120b").expect("is there");
     let providers: Vec<_> = OfferIx::each(catalogue.offers_of(own))
@@ -177,12 +161,7 @@ fn an_overlay_changes_what_it_gives_and_leaves_the_rest() {
     assert_eq!((model.context(), model.max_output()), (100_000, 8_000));
     let wires: Vec<_> = OfferIx::each(catalogue.offers_of(model.ix()))
         .map(|at| catalogue.offer(at))
-        .map(|offer| {
-            (
-                offer.wire_id(),
-                offer.prices().expect("priced").base.input.0,
-            )
-        })
+        .map(|offer| (offer.wire_id(), offer.prices().expect("priced").base.input.0))
         .collect();
     assert_eq!(wires, [("one-2", 7), ("one-1", 9)]);
     let provider = catalogue.provider(ProviderIx(0));
@@ -195,14 +174,8 @@ fn an_overlay_changes_what_it_gives_and_leaves_the_rest() {
 
 /// What is laid over `SMALL`, and what the one error must say.
 const BAD: &[(&str, &str)] = &[
-    (
-        "[[provider]]\nid = \"B\"\nbase_url = \"http://x/v1\"",
-        "provider `B`: id:",
-    ),
-    (
-        "[[provider]]\nid = \"b\"",
-        "provider `b`: base_url: is missing",
-    ),
+    ("[[provider]]\nid = \"B\"\nbase_url = \"http://x/v1\"", "provider `B`: id:"),
+    ("[[provider]]\nid = \"b\"", "provider `b`: base_url: is missing"),
     (
         "[[provider]]\nid = \"b\"\nbase_url = \"x/v1\"",
         "provider `b`: base_url: `x/v1` does not begin with http",
@@ -231,10 +204,7 @@ const BAD: &[(&str, &str)] = &[
         "[[model]]\nid = \"two\"\noffers = [{ provider = \"acme\", wire_id = \"2\", price = { input = 1 } }]",
         "model `two`: id: `two` is not of the form",
     ),
-    (
-        "[[model]]\nid = \"acme/two\"",
-        "model `acme/two`: offers: is empty",
-    ),
+    ("[[model]]\nid = \"acme/two\"", "model `acme/two`: offers: is empty"),
     (
         "[[model]]\nid = \"acme/one\"\naliases = [\"acme/one two\"]",
         "model `acme/one`: aliases[1]: `acme/one two` has a space",
@@ -247,10 +217,7 @@ const BAD: &[(&str, &str)] = &[
         "[[model]]\nid = \"acme/one\"\ncan = [\"telepathy\"]",
         "model `acme/one`: can: there is no capability `telepathy`",
     ),
-    (
-        "[[model]]\nid = \"acme/one\"\ncontext = 0",
-        "model `acme/one`: context: 0 tokens",
-    ),
+    ("[[model]]\nid = \"acme/one\"\ncontext = 0", "model `acme/one`: context: 0 tokens"),
     (
         "[[model]]\nid = \"acme/one\"\nreleased = \"last May\"",
         "model `acme/one`: released: `last May` is no day",
@@ -292,10 +259,7 @@ const BAD: &[(&str, &str)] = &[
 #[test]
 fn every_error_names_the_entry_the_field_and_a_remedy() {
     for (overlay, expected) in BAD {
-        let errors = toml(SMALL)
-            .overlay(toml(overlay))
-            .compile()
-            .expect_err(overlay);
+        let errors = toml(SMALL).overlay(toml(overlay)).compile().expect_err(overlay);
         let [error] = errors.as_slice() else {
             panic!("{overlay}\n{errors:#?}");
         };
@@ -311,19 +275,10 @@ fn a_bad_source_tells_all_its_errors_and_compiles_to_nothing() {
     source.providers[0].base_url = None;
     source.models[0].context = Some(0);
     source.models[0].offers[0].wire_id.clear();
-    source.models.push(ModelSource {
-        aliases: vec!["first".into()],
-        ..source.models[0].clone()
-    });
+    source.models.push(ModelSource { aliases: vec!["first".into()], ..source.models[0].clone() });
     let errors = source.compile().expect_err("is bad");
     let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
-    for field in [
-        "base_url",
-        "context",
-        "offers[0].wire_id",
-        "id",
-        "aliases[0]",
-    ] {
+    for field in ["base_url", "context", "offers[0].wire_id", "id", "aliases[0]"] {
         assert!(fields.contains(&field), "{field} in {fields:?}");
     }
 }
@@ -332,10 +287,7 @@ fn a_bad_source_tells_all_its_errors_and_compiles_to_nothing() {
 fn toml_of_another_shape_names_file_line_and_key() {
     let error = CatalogueSource::from_toml("\n[[provider]]\nid = \"x\"\nbase = 1\n", "a.toml")
         .expect_err("unknown field");
-    assert_eq!(
-        (error.subject.as_str(), error.field.as_str()),
-        ("a.toml", "line 4")
-    );
+    assert_eq!((error.subject.as_str(), error.field.as_str()), ("a.toml", "line 4"));
     assert!(error.problem.contains("`base`"), "{error}");
     let error = CatalogueSource::from_toml("[[provider]]\ndialects = [\"klingon\"]\n", "a.toml")
         .expect_err("unknown dialect");
@@ -393,17 +345,11 @@ fn absent_prices_are_filled_and_hours_and_tiers_apply() {
     };
     assert_eq!(all(prices.base), [100, 500, 100, 125, 125, 500]);
     assert_eq!(all(prices.for_input(Tokens(1000))), all(prices.base));
-    assert_eq!(
-        all(prices.for_input(Tokens(1001))),
-        [200, 700, 200, 200, 200, 700]
-    );
+    assert_eq!(all(prices.for_input(Tokens(1001))), [200, 700, 200, 200, 200, 700]);
     let batch = offer.service_prices(ServiceTier::Batch).expect("has one");
     assert_eq!(all(batch.base), [50, 0, 50, 50, 50, 0]);
     assert_eq!(offer.service_prices(ServiceTier::Flex), None);
-    assert_eq!(
-        (offer.uplift_permille("eu"), offer.uplift_permille("us")),
-        (1100, 1000)
-    );
+    assert_eq!((offer.uplift_permille("eu"), offer.uplift_permille("us")), (1100, 1000));
     // 1970-01-01 was a Thursday.
     let hour = 3600;
     for (unix_s, input) in [

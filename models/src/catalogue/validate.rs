@@ -98,11 +98,7 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
     }
     let dialects = provider.dialects.as_deref().unwrap_or(&DEFAULT_DIALECTS);
     if dialects.is_empty() {
-        report.error(
-            "dialects",
-            "is empty",
-            "name one, as in `[\"openai-chat\"]`",
-        );
+        report.error("dialects", "is empty", "name one, as in `[\"openai-chat\"]`");
     }
     for (dialect, endpoint) in &provider.endpoints {
         if !dialects.contains(dialect) {
@@ -131,9 +127,7 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
     }
     for (name, value) in &provider.headers {
         let name_ok = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         if !name_ok || value.bytes().any(|b| b < b' ' || b == 0x7f) {
             report.error(
                 format!("headers.{name}"),
@@ -142,11 +136,8 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
             );
         }
     }
-    for (position, control) in provider
-        .data_policy
-        .iter()
-        .flat_map(|policy| &policy.controls)
-        .enumerate()
+    for (position, control) in
+        provider.data_policy.iter().flat_map(|policy| &policy.controls).enumerate()
     {
         if serde_json::from_str::<serde::de::IgnoredAny>(&control.value).is_err() {
             report.error(
@@ -162,9 +153,7 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
 pub(super) const DEFAULT_DIALECTS: [Dialect; 1] = [Dialect::OpenAiChat];
 
 fn check_url(field: &str, url: &str, report: &mut Report) {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let problem = match rest {
         None => "does not begin with http:// or https://",
         Some(rest) if rest.is_empty() || rest.starts_with('/') => "has no host",
@@ -247,10 +236,8 @@ pub(super) fn is_local(offer: &OfferSource, providers: &Providers<'_>) -> bool {
 
 fn check_model(model: &ModelSource, report: &mut Report) {
     check_name("id", &model.id, report);
-    let both_parts = model
-        .id
-        .split_once('/')
-        .is_some_and(|(lab, slug)| !lab.is_empty() && !slug.is_empty());
+    let both_parts =
+        model.id.split_once('/').is_some_and(|(lab, slug)| !lab.is_empty() && !slug.is_empty());
     if !both_parts {
         report.error(
             "id",
@@ -279,10 +266,8 @@ fn check_model(model: &ModelSource, report: &mut Report) {
     }
     if let Some(ability) = &model.ability {
         let overall = ("ability.overall".to_string(), ability.overall);
-        let tasks = ability
-            .tasks
-            .iter()
-            .map(|(task, value)| (format!("ability.tasks.{task}"), *value));
+        let tasks =
+            ability.tasks.iter().map(|(task, value)| (format!("ability.tasks.{task}"), *value));
         for (field, value) in std::iter::once(overall).chain(tasks) {
             if value.is_nan() || value.abs() > ABILITY_MAX {
                 report.error(
@@ -311,11 +296,8 @@ fn check_offer(
         );
     };
     let spoken = provider.dialects.as_deref().unwrap_or(&DEFAULT_DIALECTS);
-    if let Some(stranger) = offer
-        .dialects
-        .iter()
-        .flatten()
-        .find(|dialect| !spoken.contains(dialect))
+    if let Some(stranger) =
+        offer.dialects.iter().flatten().find(|dialect| !spoken.contains(dialect))
     {
         report.error(
             format!("{field}.dialects"),
@@ -339,12 +321,7 @@ fn check_offer(
             "name one that does, as in `[\"openai-chat\"]`",
         );
     }
-    check_limits(
-        &format!("{field}."),
-        offer.context,
-        offer.max_output,
-        report,
-    );
+    check_limits(&format!("{field}."), offer.context, offer.max_output, report);
     check_capabilities(&format!("{field}.cannot"), &offer.cannot, report);
     check_prices(field, offer, report);
     if let Some(off_peak) = &offer.off_peak {
@@ -388,11 +365,7 @@ fn check_tiers(field: &str, tiers: &[TierSource], report: &mut Report) {
         );
     }
     for (position, tier) in tiers.iter().enumerate() {
-        check_price(
-            &format!("{field}.tiers[{position}].price"),
-            &tier.price,
-            report,
-        );
+        check_price(&format!("{field}.tiers[{position}].price"), &tier.price, report);
     }
 }
 
@@ -489,11 +462,7 @@ fn check_name(field: &str, name: &str, report: &mut Report) {
     } else {
         return;
     };
-    report.error(
-        field,
-        problem,
-        "give 1 to 200 bytes without spaces, other than `auto`",
-    );
+    report.error(field, problem, "give 1 to 200 bytes without spaces, other than `auto`");
 }
 
 /// A day or, where nobody said which, a month: `2026-11-20`, `2026-11`.
@@ -504,10 +473,8 @@ fn is_day(text: &str) -> bool {
         Some(_) => None,
         None => Some(1),
     };
-    matches!(
-        (number(4), number(2), number(2)),
-        (Some(1990..=2100), Some(1..=12), Some(1..=31))
-    ) && text.contains('-')
+    matches!((number(4), number(2), number(2)), (Some(1990..=2100), Some(1..=12), Some(1..=31)))
+        && text.contains('-')
 }
 
 /// Minutes of the day from which and to which a span such as `04:00-06:00` goes.

@@ -40,35 +40,13 @@ from_code!(
 );
 from_code!(ProviderKind, Local, Direct, Cloud, Host, Aggregator);
 from_code!(ModelKind, Chat, Embedding);
-from_code!(
-    Status,
-    Retired,
-    Active,
-    HostedOnly,
-    Deprecating,
-    Deprecated,
-    Unconfirmed
-);
+from_code!(Status, Retired, Active, HostedOnly, Deprecating, Deprecated, Unconfirmed);
 from_code!(AbilityBasis, Assumed, Imputed, Measured);
 from_code!(PriceConfidence, Disputed, Agreed, Majority, Single, Stale);
-from_code!(
-    Retention,
-    Unspecified,
-    NotRetained,
-    AbuseMonitoringOnly,
-    Retained
-);
+from_code!(Retention, Unspecified, NotRetained, AbuseMonitoringOnly, Retained);
 from_code!(Training, Unspecified, DoesNotTrain, Trains);
 from_code!(PolicyEffect, Retention, Training);
-from_code!(
-    ThinkingFormat,
-    Openai,
-    Openrouter,
-    Deepseek,
-    Together,
-    Zai,
-    Template
-);
+from_code!(ThinkingFormat, Openai, Openrouter, Deepseek, Together, Zai, Template);
 
 impl Auth {
     /// The header that carries the key and what stands before the key in it; none where no key
@@ -305,11 +283,7 @@ impl<'a> OfferView<'a> {
                         && (window.from.to_native()..window.to.to_native()).contains(&minute)
                 });
                 let base = off_peak.base.map(|price| price.to_native());
-                if holds {
-                    Some(Prices::new(rates(base), &[]))
-                } else {
-                    self.prices()
-                }
+                if holds { Some(Prices::new(rates(base), &[])) } else { self.prices() }
             }
             None => self.prices(),
         }
@@ -346,10 +320,7 @@ impl<'a> OfferView<'a> {
     /// Seconds that a cached prompt lives, and on demand; 0 where unknown.
     pub fn cache_ttl_s(self) -> (u32, u32) {
         let row = self.row;
-        (
-            row.cache_ttl_s.to_native(),
-            row.cache_ttl_long_s.to_native(),
-        )
+        (row.cache_ttl_s.to_native(), row.cache_ttl_long_s.to_native())
     }
 
     /// Where it departs from its dialect.
@@ -407,8 +378,7 @@ impl<'a> ProviderView<'a> {
 
     /// Where and how to reach it in that dialect.
     pub fn endpoint(self, dialect: Dialect) -> Option<EndpointView<'a>> {
-        self.endpoints()
-            .find(|endpoint| endpoint.dialect() == dialect)
+        self.endpoints().find(|endpoint| endpoint.dialect() == dialect)
     }
 
     /// Headers that every request carries.
@@ -554,10 +524,7 @@ impl Quirks {
             self.long_cache,
             self.session_affinity,
         ];
-        flags
-            .iter()
-            .enumerate()
-            .fold(0, |bits, (at, flag)| bits | u32::from(*flag) << at)
+        flags.iter().enumerate().fold(0, |bits, (at, flag)| bits | u32::from(*flag) << at)
     }
 
     fn from_row(bits: u32, thinking: u8) -> Quirks {
