@@ -174,7 +174,7 @@ mod tests {
         };
         let (secret, made) = cli.create_key(&wanted).expect("makes a key");
         assert_ne!(server.keys_version().expect("reads"), version);
-        assert_eq!(server.list_keys().expect("lists"), [made.clone()]);
+        assert_eq!(server.list_keys().expect("lists"), std::slice::from_ref(&made));
         let hasher = KeyHasher::new(server.server_secret().expect("reads"));
         assert_eq!(hasher.hash_presented(secret.reveal().as_bytes()), Some(made.hash));
 

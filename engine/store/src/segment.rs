@@ -260,6 +260,7 @@ enum Look {
 }
 
 /// What a reader finds.
+#[expect(clippy::large_enum_variant, reason = "it is a return value, taken apart at once")]
 pub(crate) enum Next<'a> {
     /// A record.
     Record(RecordRef<'a>),
