@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::clock::unix_us;
 use crate::journal::{Journal, SegmentState};
@@ -113,6 +113,8 @@ impl Store {
         self.forget_gone(&segments)?;
         let mut fold = Fold {
             connection: &self.connection,
+            // Held for all rows: to look it up by its text costs as much as half a row.
+            insert: self.connection.prepare_cached(INSERT).map_err(sqlite_error(&self.path))?,
             path: &self.path,
             texts: &mut self.texts,
             tracks: &mut self.tracks,
@@ -152,6 +154,7 @@ fn forget(connection: &Connection, name: SegmentName) -> rusqlite::Result<usize>
 /// A fold under way.
 struct Fold<'s> {
     connection: &'s Connection,
+    insert: CachedStatement<'s>,
     path: &'s std::path::Path,
     texts: &'s mut Texts,
     tracks: &'s mut Tracks,
@@ -258,7 +261,7 @@ impl Fold<'_> {
         batch.started_max_us = batch.started_max_us.max(record.started_at_us);
         let ended_us = record.started_at_us + u64::from(record.timing.duration_us);
         batch.ended_min_us = batch.ended_min_us.min(ended_us);
-        insert_row(self.connection, self.texts, position, record).map_err(sqlite_error(self.path))
+        insert_row(self.connection, &mut self.insert, self.texts, position, record).map_err(sqlite_error(self.path))
     }
 
     /// Commits what is open, then removes the files that are done with.
@@ -345,6 +348,7 @@ const INSERT: &str = "INSERT INTO request (
 
 fn insert_row(
     connection: &Connection,
+    statement: &mut CachedStatement<'_>,
     texts: &mut Texts,
     position: i64,
     record: &RecordRef<'_>,
@@ -402,7 +406,6 @@ fn insert_row(
         Some(decided.expected_cost.0 as i64),
         Some(decided.expected_latency_us.into()),
     ];
-    let mut statement = connection.prepare_cached(INSERT)?;
     for (index, value) in values.iter().enumerate() {
         statement.raw_bind_parameter(index + 1, value)?;
     }
