@@ -261,7 +261,8 @@ impl Fold<'_> {
         batch.started_max_us = batch.started_max_us.max(record.started_at_us);
         let ended_us = record.started_at_us + u64::from(record.timing.duration_us);
         batch.ended_min_us = batch.ended_min_us.min(ended_us);
-        insert_row(self.connection, &mut self.insert, self.texts, position, record).map_err(sqlite_error(self.path))
+        insert_row(self.connection, &mut self.insert, self.texts, position, record)
+            .map_err(sqlite_error(self.path))
     }
 
     /// Commits what is open, then removes the files that are done with.

@@ -17,7 +17,7 @@ const FOLDER: &str = "STORE_CRASH_FOLDER";
 const FIRST: &str = "STORE_CRASH_FIRST";
 const FOLDS: &str = "STORE_CRASH_FOLDS";
 const CORES: u64 = 2;
-const ROUNDS: u64 = 60;
+const ROUNDS: u64 = 30;
 /// Entries of a round are below this above those of the round before.
 const ROUND_ENTRIES: u64 = 1 << 32;
 const CORE_ENTRIES: u64 = 1 << 28;
@@ -38,12 +38,14 @@ fn kill_again_and_again(folds: bool, seed: u64) {
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let life = Duration::from_micros((random >> 33) % 60_000);
+        let life = Duration::from_micros((random >> 33) % if folds { 150_000 } else { 60_000 });
         acknowledged.extend(one_life(folder.path(), folds, round * ROUND_ENTRIES, life));
     }
-    assert!(acknowledged.len() > 1000, "the children lived too short to show anything");
+    assert!(acknowledged.len() > 500, "the children lived too short to show anything");
 
     let (journal, mut store) = open(folder.path(), SMALL);
+    let folded_by_the_dead = entries(&store).len();
+    assert_eq!(folded_by_the_dead > 100, folds, "{folded_by_the_dead}: not what was to be shown");
     let report = store.fold(&journal).expect("folds");
     assert_eq!((report.lost, &report.unreadable), (0, &Vec::new()));
     assert_eq!(report.journal_bytes, 0);
@@ -105,6 +107,10 @@ fn child() {
                     writer.append(&kept).expect("takes it");
                     // One write of eight bytes to a pipe is whole or not at all.
                     std::io::stderr().write_all(&entry.to_le_bytes()).expect("the parent reads");
+                    if folds && entry % 8 == 0 {
+                        // Slow enough that many small folds are committed in a life.
+                        std::thread::sleep(Duration::from_micros(500));
+                    }
                 }
             });
         }
