@@ -99,10 +99,7 @@ impl Classifier {
             tasks: self.manifest.tasks(),
             weights: Vec::new(),
         };
-        Ok(CoreClassifier {
-            model: Some(model),
-            ..CoreClassifier::rules_only()
-        })
+        Ok(CoreClassifier { model: Some(model), ..CoreClassifier::rules_only() })
     }
 
     /// What the folder says of itself.
@@ -135,10 +132,7 @@ impl CoreClassifier {
     pub fn classify(&mut self, input: &Input<'_>) -> Classified {
         let started = Instant::now();
         self.ngrams.read(input.text);
-        let by_model = self
-            .model
-            .as_mut()
-            .map(|model| model.judge(&mut self.ngrams, input));
+        let by_model = self.model.as_mut().map(|model| model.judge(&mut self.ngrams, input));
         let mut classified = match by_model {
             Some(Ok(classified)) => classified,
             Some(Err(_)) => {
@@ -165,10 +159,7 @@ impl CoreClassifier {
         let model = self.model.as_mut().expect("made by Classifier::session");
         for probe in &manifest.probes {
             self.ngrams.read(&probe.text);
-            let input = Input {
-                text: &probe.text,
-                structure: Structure::default(),
-            };
+            let input = Input { text: &probe.text, structure: Structure::default() };
             let found = model.judge(&mut self.ngrams, &input)?.verdict.task.name();
             if found != probe.task {
                 return Err(ClassifierError::Probe {
@@ -201,8 +192,7 @@ impl Model {
         ngrams.hash(self.buckets);
         group_means(ngrams, &mut self.weights);
         let outputs: [f32; OUTPUTS] =
-            self.session
-                .run(ngrams.ids(), &self.weights, ngrams.dense())?;
+            self.session.run(ngrams.ids(), &self.weights, ngrams.dense())?;
         if !outputs.iter().all(|output| output.is_finite()) {
             return Err(ClassifierError::Model("an output is not a number".into()));
         }
@@ -221,12 +211,7 @@ impl Model {
             output_tokens: output_tokens(task, difficulty, input),
             confidence,
         };
-        Ok(Classified {
-            verdict: verdict.sane(),
-            probs,
-            stage,
-            micros: 0,
-        })
+        Ok(Classified { verdict: verdict.sane(), probs, stage, micros: 0 })
     }
 }
 
@@ -258,9 +243,8 @@ mod tests {
         group_means(&ngrams, &mut weights);
         let count = ngrams.ids().len();
         assert_eq!(weights.len(), 3 * count);
-        for (row, (start, end)) in [(0, 5), (5, count - 4), (count - 4, count)]
-            .into_iter()
-            .enumerate()
+        for (row, (start, end)) in
+            [(0, 5), (5, count - 4), (count - 4, count)].into_iter().enumerate()
         {
             let row = &weights[row * count..(row + 1) * count];
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
@@ -271,10 +255,7 @@ mod tests {
     #[test]
     fn without_a_model_the_rules_speak() {
         let mut core = CoreClassifier::rules_only();
-        let input = Input {
-            text: "Summarize this thread",
-            structure: Structure::default(),
-        };
+        let input = Input { text: "Summarize this thread", structure: Structure::default() };
         let classified = core.classify(&input);
         assert_eq!(classified.stage, Stage::Rules);
         assert_eq!(classified.verdict.task, Task::Summarization);

@@ -112,10 +112,7 @@ mod tests {
     #[test]
     fn every_cue_is_one_or_two_tokens() {
         let mut ngrams = Ngrams::default();
-        let all = CUES
-            .iter()
-            .flat_map(|(_, _, cues)| *cues)
-            .chain(SENSITIVE.1);
+        let all = CUES.iter().flat_map(|(_, _, cues)| *cues).chain(SENSITIVE.1);
         let long: Vec<_> = all
             .filter(|cue| {
                 ngrams.read(cue);
@@ -128,11 +125,7 @@ mod tests {
     #[test]
     fn every_task_has_cues() {
         for task in Task::ALL {
-            assert!(
-                CUES.iter()
-                    .any(|(of, _, cues)| *of == task && !cues.is_empty()),
-                "{task}"
-            );
+            assert!(CUES.iter().any(|(of, _, cues)| *of == task && !cues.is_empty()), "{task}");
         }
     }
 }

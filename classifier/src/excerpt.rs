@@ -23,9 +23,7 @@ pub struct Excerpt {
 
 impl Default for Excerpt {
     fn default() -> Excerpt {
-        Excerpt {
-            text: String::with_capacity(EXCERPT_BYTES_MAX),
-        }
+        Excerpt { text: String::with_capacity(EXCERPT_BYTES_MAX) }
     }
 }
 
@@ -43,11 +41,7 @@ impl Excerpt {
             self.text.push_str(head(system, SYSTEM_BYTES));
             self.text.push_str("\n\n");
         }
-        let total = last_user
-            .iter()
-            .map(|part| part.len() + 1)
-            .sum::<usize>()
-            .saturating_sub(1);
+        let total = last_user.iter().map(|part| part.len() + 1).sum::<usize>().saturating_sub(1);
         if total <= HEAD_BYTES + TAIL_BYTES {
             self.push_head(last_user, total);
         } else {
@@ -115,10 +109,7 @@ mod tests {
         let mut excerpt = Excerpt::default();
         assert_eq!(excerpt.build(None, "hello"), "hello");
         assert_eq!(excerpt.build(Some(""), "hello"), "hello");
-        assert_eq!(
-            excerpt.build(Some("Be brief."), "hello"),
-            "Be brief.\n\nhello"
-        );
+        assert_eq!(excerpt.build(Some("Be brief."), "hello"), "Be brief.\n\nhello");
         assert_eq!(excerpt.build_parts(None, &["one", "two"]), "one\ntwo");
         assert_eq!(excerpt.build_parts(None, &[]), "");
     }

@@ -28,10 +28,7 @@ fn classify(
     id: &Value,
 ) -> Value {
     let text = excerpt.build_parts(conversation.system, &conversation.last_user);
-    let classified = core.classify(&Input {
-        text,
-        structure: conversation.structure,
-    });
+    let classified = core.classify(&Input { text, structure: conversation.structure });
     let verdict = classified.verdict;
     let probs: serde_json::Map<String, Value> = models::Task::ALL
         .into_iter()
@@ -64,9 +61,7 @@ impl<'a> Conversation<'a> {
             system: None,
             last_user: Vec::new(),
             structure: Structure {
-                has_tools: request["tools"]
-                    .as_array()
-                    .is_some_and(|tools| !tools.is_empty()),
+                has_tools: request["tools"].as_array().is_some_and(|tools| !tools.is_empty()),
                 json_schema: request["response_format"]["type"] == "json_schema",
                 ..Structure::default()
             },
@@ -139,11 +134,7 @@ mod tests {
     #[test]
     fn text_and_messages_are_read() {
         for (line, task, stage) in [
-            (
-                r#"{"id":1,"text":"Summarize this thread"}"#,
-                "summarization",
-                "rules",
-            ),
+            (r#"{"id":1,"text":"Summarize this thread"}"#, "summarization", "rules"),
             (
                 r#"{"id":1,"messages":[{"role":"user","content":"Translate into German"}]}"#,
                 "translation",
@@ -174,10 +165,7 @@ mod tests {
                 "{line}"
             );
             assert_eq!(answer["id"], 1);
-            assert_eq!(
-                answer["probs"].as_object().map(|probs| probs.len()),
-                Some(17)
-            );
+            assert_eq!(answer["probs"].as_object().map(|probs| probs.len()), Some(17));
         }
     }
 
@@ -186,14 +174,8 @@ mod tests {
         for (line, named) in [
             ("{", "EOF"),
             (r#"{"id":7}"#, "messages"),
-            (
-                r#"{"id":7,"messages":[{"role":"pilot","content":"x"}]}"#,
-                "role",
-            ),
-            (
-                r#"{"id":7,"messages":[{"role":"user","content":7}]}"#,
-                "content",
-            ),
+            (r#"{"id":7,"messages":[{"role":"pilot","content":"x"}]}"#, "role"),
+            (r#"{"id":7,"messages":[{"role":"user","content":7}]}"#, "content"),
         ] {
             let error = answer(line)["error"].as_str().expect("an error").to_owned();
             assert!(error.contains(named), "{line}: {error}");

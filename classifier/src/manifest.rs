@@ -111,18 +111,12 @@ impl Manifest {
     /// Reads and checks `folder/manifest.toml`; the files it names are read by [`FileHash::read`].
     pub fn load(folder: &Path) -> Result<Manifest, ClassifierError> {
         let path = folder.join("manifest.toml");
-        let text = std::fs::read_to_string(&path).map_err(|source| ClassifierError::Read {
-            path: path.clone(),
-            source,
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ClassifierError::Read { path: path.clone(), source })?;
+        let manifest: Manifest = toml::from_str(&text).map_err(|error| {
+            ClassifierError::Manifest { path: path.clone(), what: error.to_string() }
         })?;
-        let manifest: Manifest =
-            toml::from_str(&text).map_err(|error| ClassifierError::Manifest {
-                path: path.clone(),
-                what: error.to_string(),
-            })?;
-        manifest
-            .check()
-            .map_err(|what| ClassifierError::Manifest { path, what })?;
+        manifest.check().map_err(|what| ClassifierError::Manifest { path, what })?;
         Ok(manifest)
     }
 
@@ -157,9 +151,7 @@ impl Manifest {
             ("ids_max", parameters.ids_max, ngrams::IDS_MAX),
         ] {
             if found != expected {
-                return Err(format!(
-                    "ngrams.{field} is {found}; this build computes {expected}"
-                ));
+                return Err(format!("ngrams.{field} is {found}; this build computes {expected}"));
             }
         }
         if self.heads != [Head::Task, Head::Difficulty, Head::Sensitivity] {
@@ -173,11 +165,7 @@ impl Manifest {
             }
         }
         if self.labels.len() != Task::COUNT {
-            return Err(format!(
-                "labels: {} of {} tasks",
-                self.labels.len(),
-                Task::COUNT
-            ));
+            return Err(format!("labels: {} of {} tasks", self.labels.len(), Task::COUNT));
         }
         for probe in &self.probes {
             Task::from_name(&probe.task).ok_or(format!("probes: {:?} is no task", probe.task))?;
@@ -190,10 +178,7 @@ impl FileHash {
     /// The file's content, once its hash is right.
     pub fn read(&self, folder: &Path) -> Result<Vec<u8>, ClassifierError> {
         let path: PathBuf = folder.join(&self.file);
-        let read = |source| ClassifierError::Read {
-            path: path.clone(),
-            source,
-        };
+        let read = |source| ClassifierError::Read { path: path.clone(), source };
         let inside = Path::new(&self.file).components().count() == 1;
         let size = std::fs::metadata(&path).map_err(read)?.len();
         if !inside || size > FILE_BYTES_MAX {
@@ -206,11 +191,7 @@ impl FileHash {
         let bytes = std::fs::read(&path).map_err(read)?;
         let found = hex(&Sha256::digest(&bytes));
         if found != self.sha256.to_ascii_lowercase() {
-            return Err(ClassifierError::Hash {
-                path,
-                expected: self.sha256.clone(),
-                found,
-            });
+            return Err(ClassifierError::Hash { path, expected: self.sha256.clone(), found });
         }
         Ok(bytes)
     }
@@ -278,14 +259,8 @@ mod tests {
     fn a_changed_or_outside_file_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("model.onnx"), "x").expect("written");
-        let mut file = FileHash {
-            file: "model.onnx".into(),
-            sha256: "00".into(),
-        };
-        assert!(matches!(
-            file.read(folder.path()),
-            Err(ClassifierError::Hash { .. })
-        ));
+        let mut file = FileHash { file: "model.onnx".into(), sha256: "00".into() };
+        assert!(matches!(file.read(folder.path()), Err(ClassifierError::Hash { .. })));
         file.sha256 = hex(&Sha256::digest("x"));
         assert_eq!(file.read(folder.path()).expect("read"), b"x");
         file.file = "../model.onnx".into();

@@ -65,10 +65,7 @@ impl Buckets {
     /// [`Buckets::LOG2_MAX`].
     pub fn new(words_log2: u32, chars_log2: u32) -> Option<Buckets> {
         let fits = words_log2 <= Buckets::LOG2_MAX && chars_log2 <= Buckets::LOG2_MAX;
-        fits.then(|| Buckets {
-            words: 1 << words_log2,
-            chars: 1 << chars_log2,
-        })
+        fits.then(|| Buckets { words: 1 << words_log2, chars: 1 << chars_log2 })
     }
 
     /// Rows of the whole table.
@@ -158,13 +155,10 @@ impl Ngrams {
         self.group_ends[1] = self.ids.len();
 
         let edge = self.tokens.len().min(EDGE_TOKENS);
-        let firsts = self.tokens[..edge]
-            .iter()
-            .map(|&token| pair_hash(SEED_FIRST, token));
+        let firsts = self.tokens[..edge].iter().map(|&token| pair_hash(SEED_FIRST, token));
         let lasts = self.tokens[self.tokens.len() - edge..].iter();
         let lasts = lasts.map(|&token| pair_hash(SEED_LAST, token));
-        self.ids
-            .extend(firsts.chain(lasts).map(|hash| (hash & words) as i32));
+        self.ids.extend(firsts.chain(lasts).map(|hash| (hash & words) as i32));
         self.group_ends[2] = self.ids.len();
     }
 

@@ -24,8 +24,9 @@ const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Where `tools onnxruntime fetch` puts the library, from the root of the repository.
 const FETCHED: &str = ".cache/onnxruntime/1.31.1/libonnxruntime.so";
 
-/// Name of the table inside the graph.
-const TABLE: &str = "table";
+/// What the graph must take. The table is an input, not a weight: ONNX Runtime copies weights into
+/// every session, even those given to it as shared, and an input is only pointed at.
+const INPUTS: [&str; 4] = ["ids", "weights", "dense", "table"];
 
 /// The loaded library. One per process: a second `init` gives the same.
 #[derive(Clone, Debug)]
@@ -72,12 +73,8 @@ impl OnnxRuntime {
 }
 
 fn find() -> Result<PathBuf, ClassifierError> {
-    let beside = env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join(LIBRARY)));
-    let named = env::var_os(LIBRARY_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(LIBRARY)));
+    let named = env::var_os(LIBRARY_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     // A library that was named is used or complained about, never passed over.
     let candidates = [beside, Some(PathBuf::from(FETCHED))];
     let found = candidates.into_iter().flatten().find(|path| path.is_file());
@@ -114,10 +111,7 @@ impl Graph {
         }
         let table: Vec<i8> = table.into_iter().map(u8::cast_signed).collect();
         let table = Tensor::from_array((shape, table)).map_err(refused)?;
-        Ok(Graph {
-            model,
-            table: Arc::new(table.into_dyn()),
-        })
+        Ok(Graph { model, table: Arc::new(table.into_dyn()) })
     }
 }
 
@@ -125,6 +119,7 @@ impl Graph {
 #[derive(Debug)]
 pub(crate) struct GraphSession {
     session: Session,
+    table: Arc<DynValue>,
 }
 
 impl GraphSession {
@@ -134,18 +129,15 @@ impl GraphSession {
     ) -> Result<GraphSession, ClassifierError> {
         let built = commit(runtime, graph).map_err(refused)?;
         let names = |outlets: &[ort::value::Outlet]| {
-            outlets
-                .iter()
-                .map(|outlet| outlet.name().to_owned())
-                .collect::<Vec<_>>()
+            outlets.iter().map(|outlet| outlet.name().to_owned()).collect::<Vec<_>>()
         };
         let (inputs, outputs) = (names(built.inputs()), names(built.outputs()));
-        if inputs != ["ids", "weights", "dense"] || outputs.len() != 1 {
+        if inputs != INPUTS || outputs.len() != 1 {
             return Err(ClassifierError::Model(format!(
-                "the graph takes {inputs:?} and gives {outputs:?}; expected ids, weights, dense and one output"
+                "the graph takes {inputs:?} and gives {outputs:?}; expected {INPUTS:?} and one output"
             )));
         }
-        Ok(GraphSession { session: built })
+        Ok(GraphSession { session: built, table: Arc::clone(&graph.table) })
     }
 
     /// Runs the graph on one text: `ids` `[n]`, `weights` `[3, n]`; exactly `N` numbers must come out.
@@ -159,14 +151,12 @@ impl GraphSession {
             TensorRef::from_array_view(([ids.len()], ids)).map_err(refused)?,
             TensorRef::from_array_view(([GROUPS, ids.len()], weights)).map_err(refused)?,
             TensorRef::from_array_view(([1, DENSE_COUNT], dense.as_slice())).map_err(refused)?,
+            &*self.table,
         ];
         let outputs = self.session.run(inputs).map_err(refused)?;
         let (_, row) = outputs[0].try_extract_tensor::<f32>().map_err(refused)?;
         row.try_into().map_err(|_| {
-            ClassifierError::Model(format!(
-                "the graph gave {} numbers, expected {N}",
-                row.len()
-            ))
+            ClassifierError::Model(format!("the graph gave {} numbers, expected {N}", row.len()))
         })
     }
 }
@@ -183,7 +173,6 @@ fn commit(runtime: &OnnxRuntime, graph: &Graph) -> ort::Result<Session> {
         .with_memory_pattern(false)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_execution_providers([cpu])?
-        .with_external_initializer(TABLE, Arc::clone(&graph.table))?
         .commit_from_memory(&graph.model)
 }
 
@@ -198,13 +187,8 @@ mod tests {
     #[test]
     fn a_library_that_is_none_is_a_clear_error() {
         for path in ["/nonexistent/libonnxruntime.so", "/proc/self/exe"] {
-            let error = OnnxRuntime::init(Some(Path::new(path)))
-                .expect_err(path)
-                .to_string();
-            assert!(
-                error.contains(path) && error.contains("onnxruntime fetch"),
-                "{error}"
-            );
+            let error = OnnxRuntime::init(Some(Path::new(path))).expect_err(path).to_string();
+            assert!(error.contains(path) && error.contains("onnxruntime fetch"), "{error}");
         }
     }
 }

@@ -55,10 +55,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Rules {
-        Rules {
-            ngrams: Ngrams::default(),
-            cues: CueTable::build(),
-        }
+        Rules { ngrams: Ngrams::default(), cues: CueTable::build() }
     }
 }
 
@@ -87,9 +84,7 @@ fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
     input.structure.shift(&mut probs);
     let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Rules);
     let length = (tokens.len() as f32 / 60.0).ln_1p() * 0.08;
-    let difficulty = input
-        .structure
-        .harder(PRIORS[task.index()].1 - 0.05 + length);
+    let difficulty = input.structure.harder(PRIORS[task.index()].1 - 0.05 + length);
     let verdict = Verdict {
         task,
         difficulty,
@@ -97,12 +92,7 @@ fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
         output_tokens: output_tokens(task, difficulty, input),
         confidence,
     };
-    Classified {
-        verdict: verdict.sane(),
-        probs,
-        stage,
-        micros: 0,
-    }
+    Classified { verdict: verdict.sane(), probs, stage, micros: 0 }
 }
 
 /// The most probable task, or the one that the form demands (which then has all probability).
@@ -116,9 +106,7 @@ pub(crate) fn decide(
         probs[task.index()] = 1.0;
         return (task, 1.0, Stage::Structure);
     }
-    let best = (0..Task::COUNT)
-        .max_by(|&a, &b| probs[a].total_cmp(&probs[b]))
-        .unwrap_or(0);
+    let best = (0..Task::COUNT).max_by(|&a, &b| probs[a].total_cmp(&probs[b])).unwrap_or(0);
     (Task::ALL[best], probs[best], otherwise)
 }
 
@@ -181,14 +169,8 @@ const EMPTY: u8 = u8::MAX;
 impl CueTable {
     fn build() -> CueTable {
         let count = CUES.iter().map(|row| row.2.len()).sum::<usize>() + SENSITIVE.1.len();
-        let empty = Slot {
-            hash: 0,
-            kind: EMPTY,
-            weight: 0.0,
-        };
-        let mut table = CueTable {
-            slots: vec![empty; (count * 3).next_power_of_two()],
-        };
+        let empty = Slot { hash: 0, kind: EMPTY, weight: 0.0 };
+        let mut table = CueTable { slots: vec![empty; (count * 3).next_power_of_two()] };
         let mut ngrams = Ngrams::default();
         for (task, weight, cues) in CUES {
             for cue in *cues {
@@ -253,10 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn input(text: &str) -> Input<'_> {
-        Input {
-            text,
-            structure: Structure::default(),
-        }
+        Input { text, structure: Structure::default() }
     }
 
     #[test]
@@ -269,24 +248,12 @@ mod tests {
                 "Summarize this in two sentences: the meeting ran long and nothing was decided.",
                 Task::Summarization,
             ),
-            (
-                "Write a Python script that renames files by date",
-                Task::CodeGeneration,
-            ),
-            (
-                "Translate \"where is the station\" into German",
-                Task::Translation,
-            ),
+            ("Write a Python script that renames files by date", Task::CodeGeneration),
+            ("Translate \"where is the station\" into German", Task::Translation),
             ("帮我把这句话翻译成英文：今天很冷", Task::Translation),
-            (
-                "Classify the sentiment as positive or negative: I love it",
-                Task::Classification,
-            ),
+            ("Classify the sentiment as positive or negative: I love it", Task::Classification),
             ("Extract all names and dates as JSON", Task::Extraction),
-            (
-                "Schreib mir ein Gedicht über den Herbst",
-                Task::CreativeWriting,
-            ),
+            ("Schreib mir ein Gedicht über den Herbst", Task::CreativeWriting),
             ("Перепиши вежливее: вы опоздали", Task::Rewriting),
             ("names for a bakery, any ideas", Task::Brainstorming),
         ] {
@@ -305,14 +272,8 @@ mod tests {
 
     #[test]
     fn form_outranks_words() {
-        let structure = Structure {
-            images: 1,
-            ..Structure::default()
-        };
-        let classified = Rules::default().classify(&Input {
-            text: "Translate this",
-            structure,
-        });
+        let structure = Structure { images: 1, ..Structure::default() };
+        let classified = Rules::default().classify(&Input { text: "Translate this", structure });
         assert_eq!(classified.verdict.task, Task::Multimodal);
         assert_eq!(classified.stage, Stage::Structure);
     }

@@ -62,11 +62,7 @@ impl Structure {
 
     /// Difficulty that the form adds to that of the text.
     pub(crate) fn harder(&self, difficulty: f32) -> f32 {
-        let long = if self.total_chars > LONG_CONTEXT_CHARS {
-            0.1
-        } else {
-            0.0
-        };
+        let long = if self.total_chars > LONG_CONTEXT_CHARS { 0.1 } else { 0.0 };
         let least = if self.tool_results > 0 { 0.4 } else { 0.0 };
         (difficulty + long).max(least).min(1.0)
     }
@@ -81,21 +77,8 @@ mod tests {
         let plain = Structure::default();
         for (structure, task) in [
             (plain, None),
-            (
-                Structure {
-                    has_tools: true,
-                    ..plain
-                },
-                None,
-            ),
-            (
-                Structure {
-                    tool_results: 1,
-                    images: 1,
-                    ..plain
-                },
-                Some(Task::AgentToolUse),
-            ),
+            (Structure { has_tools: true, ..plain }, None),
+            (Structure { tool_results: 1, images: 1, ..plain }, Some(Task::AgentToolUse)),
             (Structure { images: 2, ..plain }, Some(Task::Multimodal)),
             (Structure { audio: 1, ..plain }, Some(Task::Multimodal)),
         ] {
@@ -106,11 +89,7 @@ mod tests {
     #[test]
     fn a_shift_keeps_a_distribution() {
         let mut probs = [1.0 / Task::COUNT as f32; Task::COUNT];
-        let structure = Structure {
-            has_tools: true,
-            json_schema: true,
-            ..Structure::default()
-        };
+        let structure = Structure { has_tools: true, json_schema: true, ..Structure::default() };
         structure.shift(&mut probs);
         assert!((probs.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert!(probs[Task::AgentToolUse.index()] > probs[Task::OpenQa.index()]);

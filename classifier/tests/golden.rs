@@ -45,15 +45,13 @@ fn ids_and_dense_features_are_those_of_training() {
         let start: String = expected.text.chars().take(40).collect();
         assert_eq!(ngrams.group_ends(), expected.ends, "{start}");
         assert_eq!(ngrams.ids()[..expected.ids.len()], expected.ids, "{start}");
-        let digest = ngrams.ids().iter().fold(0, |hash: u32, &id| {
-            (hash ^ id as u32).wrapping_mul(0x0100_0193)
-        });
+        let digest = ngrams
+            .ids()
+            .iter()
+            .fold(0, |hash: u32, &id| (hash ^ id as u32).wrapping_mul(0x0100_0193));
         assert_eq!(digest, expected.digest, "{start}");
         for (found, expected) in ngrams.dense().iter().zip(expected.dense) {
-            assert!(
-                (found - expected).abs() < 1e-5,
-                "{start}: {found} {expected}"
-            );
+            assert!((found - expected).abs() < 1e-5, "{start}: {found} {expected}");
         }
     }
 }
