@@ -33,7 +33,7 @@ pub struct ProviderSource {
     /// Name for people; the id when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it is; `local` when absent.
+    /// What it is; `local` when absent, whose offers are free unless they have a price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<ProviderKind>,
     /// Where requests go, without the path that the dialect adds. `{region}` and the like are
@@ -459,7 +459,7 @@ pub struct OfferSource {
     /// Capabilities of the model that this provider does not pass on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cannot: Vec<String>,
-    /// Unknown when absent.
+    /// When absent: free at a provider of kind `local`, else unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceSource>,
     /// Prices of requests with long input, thresholds ascending.

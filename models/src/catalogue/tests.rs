@@ -383,3 +383,38 @@ fn quirks_of_an_offer_lie_over_those_of_its_provider() {
     assert_eq!(quirks.thinking, ThinkingFormat::Zai);
     assert!(!quirks.developer_role && !quirks.sampling_params && quirks.usage_in_stream);
 }
+
+#[test]
+fn names_that_people_use_lead_to_a_chat_offer_that_can_be_reached() {
+    let catalogue = compiled(&builtin());
+    let reachable = |model: ModelIx| {
+        OfferIx::each(catalogue.offers_of(model))
+            .map(|at| catalogue.offer(at))
+            .filter(|offer| offer.prices().is_some() && offer.speaks(Dialect::OpenAiChat))
+            .filter_map(|offer| {
+                let provider = catalogue.provider(offer.provider());
+                provider.endpoint(Dialect::OpenAiChat)
+            })
+            .any(EndpointView::is_ready)
+    };
+    for (name, id) in [
+        ("gpt-4o-mini", "openai/gpt-4o-mini"),
+        ("openai/gpt-4.1", "openai/gpt-4.1"),
+        ("o3-mini", "openai/o3-mini"),
+        ("claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("gemini-2.5-pro", "google/gemini-2.5-pro"),
+        ("deepseek-chat", "deepseek/deepseek-chat"),
+        ("mistral-large-latest", "mistral/mistral-large-latest"),
+        ("llama-3.3-70b-versatile", "meta/llama-3.3-70b-instruct"),
+        ("gpt-oss-120b", "openai/gpt-oss-120b"),
+    ] {
+        let at = catalogue.find_model(name).expect(name);
+        assert_eq!(catalogue.model(at).id(), id);
+        assert!(reachable(at), "{name}");
+    }
+    let count = catalogue
+        .models()
+        .filter(|model| model.kind() == ModelKind::Chat && reachable(model.ix()))
+        .count();
+    assert!(count >= 400, "{count} chat models can be reached as they stand");
+}
