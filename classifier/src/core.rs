@@ -157,6 +157,9 @@ impl CoreClassifier {
 
     fn ask_probes(&mut self, manifest: &Manifest) -> Result<(), ClassifierError> {
         let model = self.model.as_mut().expect("made by Classifier::session");
+        // Even without probes one run must show that shapes fit and numbers are numbers.
+        self.ngrams.read("");
+        model.judge(&mut self.ngrams, &Input { text: "", structure: Structure::default() })?;
         for probe in &manifest.probes {
             self.ngrams.read(&probe.text);
             let input = Input { text: &probe.text, structure: Structure::default() };
@@ -191,28 +194,36 @@ impl Model {
     ) -> Result<Classified, ClassifierError> {
         ngrams.hash(self.buckets);
         group_means(ngrams, &mut self.weights);
-        let outputs: [f32; OUTPUTS] =
-            self.session.run(ngrams.ids(), &self.weights, ngrams.dense())?;
-        if !outputs.iter().all(|output| output.is_finite()) {
-            return Err(ClassifierError::Model("an output is not a number".into()));
-        }
-        let mut logits = [0.0; Task::COUNT];
-        for (task, logit) in self.tasks.iter().zip(outputs) {
-            logits[task.index()] = logit;
-        }
-        let mut probs = softmax(&logits);
-        input.structure.shift(&mut probs);
-        let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Model);
-        let difficulty = input.structure.harder(logistic(outputs[Task::COUNT]));
-        let verdict = Verdict {
-            task,
-            difficulty,
-            sensitivity: logistic(outputs[Task::COUNT + 1]),
-            output_tokens: output_tokens(task, difficulty, input),
-            confidence,
-        };
-        Ok(Classified { verdict: verdict.sane(), probs, stage, micros: 0 })
+        let outputs = self.session.run(ngrams.ids(), &self.weights, ngrams.dense())?;
+        judge_outputs(&outputs, &self.tasks, input)
     }
+}
+
+/// What the numbers of the graph mean; an error when one of them is none.
+fn judge_outputs(
+    outputs: &[f32; OUTPUTS],
+    tasks: &[Task; Task::COUNT],
+    input: &Input<'_>,
+) -> Result<Classified, ClassifierError> {
+    if !outputs.iter().all(|output| output.is_finite()) {
+        return Err(ClassifierError::Model("an output is not a number".into()));
+    }
+    let mut logits = [0.0; Task::COUNT];
+    for (task, logit) in tasks.iter().zip(outputs) {
+        logits[task.index()] = *logit;
+    }
+    let mut probs = softmax(&logits);
+    input.structure.shift(&mut probs);
+    let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Model);
+    let difficulty = input.structure.harder(logistic(outputs[Task::COUNT]));
+    let verdict = Verdict {
+        task,
+        difficulty,
+        sensitivity: logistic(outputs[Task::COUNT + 1]),
+        output_tokens: output_tokens(task, difficulty, input),
+        confidence,
+    };
+    Ok(Classified { verdict: verdict.sane(), probs, stage, micros: 0 })
 }
 
 /// One row per group with `1 / size` where the group's ids stand and 0 elsewhere, so that one matrix
@@ -250,6 +261,41 @@ mod tests {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(row[start..end].iter().all(|&weight| weight > 0.0));
         }
+    }
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_errors_and_extreme_ones_are_not() {
+        let input = Input { text: "x", structure: Structure::default() };
+        for (value, good) in [
+            (f32::NAN, false),
+            (f32::INFINITY, false),
+            (f32::NEG_INFINITY, false),
+            (f32::MAX, true),
+            (f32::MIN, true),
+            (0.0, true),
+        ] {
+            for at in [0, Task::COUNT, Task::COUNT + 1] {
+                let mut outputs = [0.0; OUTPUTS];
+                outputs[at] = value;
+                let judged = judge_outputs(&outputs, &Task::ALL, &input);
+                assert_eq!(judged.is_ok(), good, "{value} at {at}");
+                if let Ok(classified) = judged {
+                    assert_eq!(classified.verdict, classified.verdict.sane());
+                    assert!((classified.probs.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_follow_the_labels_of_the_model() {
+        let mut tasks = Task::ALL;
+        tasks.reverse();
+        let mut outputs = [0.0; OUTPUTS];
+        outputs[0] = 5.0;
+        let input = Input { text: "x", structure: Structure::default() };
+        let classified = judge_outputs(&outputs, &tasks, &input).expect("numbers");
+        assert_eq!(classified.verdict.task, Task::Multimodal);
     }
 
     #[test]

@@ -106,6 +106,15 @@ fn a_folder_with_a_fault_is_refused_whole() {
         let text = String::from_utf8(bytes).expect("text");
         text.replace("task = \"multimodal\"", "task = \"math\"").into_bytes()
     };
+    let other_shape = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).expect("text");
+        let text = text.replace("_log2 = 16", "_log2 = 15").replace("width = 32", "width = 64");
+        text.split("[[probes]]").next().expect("a head").as_bytes().to_vec()
+    };
+    let copy = changed("manifest.toml", other_shape);
+    let error = Classifier::load(copy.path(), &runtime).expect_err("a table of another shape");
+    assert!(matches!(error, ClassifierError::Model(_)), "{error}");
+
     for (file, change) in [
         ("model.onnx", &flipped as &dyn Fn(Vec<u8>) -> Vec<u8>),
         ("table.i8", &flipped),
