@@ -1,20 +1,20 @@
 //! Abilities of models that nobody has measured, from what is known of every model.
 //!
-//! A least-squares line through the models that have an ability: over the logarithm of the output
-//! price, whether it reasons, and the release date where that is known. It fills gaps only; a figure
-//! that stands is never touched.
+//! A least-squares line through the measured models: over the logarithm of the output price, whether
+//! it reasons, and the release date where that is known. A measured ability is never touched, an
+//! imputed one is taken anew, so that the figures follow from the measured ones alone.
 
 use models::catalogue::{AbilityBasis, AbilitySource, ModelKind, ModelSource};
 
 /// Imputed abilities stay within this many deviations: a line has no say beyond its points.
 const LOGIT_MAX: f64 = 2.0;
 
-/// Fills the abilities that are absent and returns how many.
+/// Imputes the abilities that are not measured and returns how many.
 pub(super) fn impute(models: &mut [ModelSource]) -> usize {
     let lines = [Line::fit(models, dated), Line::fit(models, undated)];
     let mut filled = 0;
     for model in models {
-        if model.ability.is_some() || model.kind == Some(ModelKind::Embedding) {
+        if is_measured(model) || model.kind == Some(ModelKind::Embedding) {
             continue;
         }
         let features = [dated(model), undated(model)];
@@ -33,6 +33,11 @@ pub(super) fn impute(models: &mut [ModelSource]) -> usize {
         }
     }
     filled
+}
+
+fn is_measured(model: &ModelSource) -> bool {
+    let ability = model.ability.as_ref();
+    ability.is_some_and(|ability| ability.basis == AbilityBasis::Measured)
 }
 
 /// Three decimals, as the files have them.
@@ -68,10 +73,11 @@ struct Line {
 }
 
 impl Line {
-    /// The line through all models with an ability and features; none when they are too few.
+    /// The line through the measured models with features; none when they are too few.
     fn fit(models: &[ModelSource], features: fn(&ModelSource) -> Option<Vec<f64>>) -> Option<Line> {
         let points: Vec<(Vec<f64>, f64)> = models
             .iter()
+            .filter(|model| is_measured(model))
             .filter_map(|model| {
                 let ability = model.ability.as_ref()?;
                 Some((features(model)?, f64::from(ability.overall)))
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled_from_the_line_and_figures_are_left_alone() {
+    fn gaps_are_filled_from_the_line_and_measured_figures_are_left_alone() {
         let mut models: Vec<ModelSource> = (0..60)
             .map(|at| at % 12 + 1)
             .map(|month| model(month, Some((month - 1) as f32 / 12.0)))
@@ -164,6 +170,8 @@ mod tests {
         assert_eq!(impute(&mut models), 1);
         let filled = models[60].ability.as_ref().expect("filled");
         assert_eq!((filled.basis, filled.overall), (AbilityBasis::Imputed, 0.5));
-        assert_eq!(impute(&mut models), 0, "a second run finds nothing to do");
+        let first = models.clone();
+        impute(&mut models);
+        assert_eq!(models, first, "a second run changes nothing");
     }
 }

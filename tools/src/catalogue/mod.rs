@@ -93,7 +93,7 @@ fn update(data: &Path, cache: &Path, today: &str, show_new: bool) -> Result<(), 
         "prices: {} agreed, {} from one source, {} disputed, {} stale, {} unknown",
         report.agreed, report.single, report.disputed, report.stale, report.unpriced
     );
-    println!("abilities: {imputed} newly imputed");
+    println!("abilities: {imputed} imputed");
     for line in &report.implausible {
         println!("refused as implausible: {line}");
     }
