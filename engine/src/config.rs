@@ -226,11 +226,13 @@ impl Config {
     pub fn catalogue(
         &self,
     ) -> Result<models::catalogue::Catalogue, Vec<models::catalogue::CatalogueError>> {
-        let mut additions = CatalogueSource::default();
-        additions.providers.clone_from(&self.providers);
-        additions.models.clone_from(&self.models);
-        let source = CatalogueSource::builtin().map_err(|error| vec![error])?.overlay(additions);
-        source.compile()
+        let source = CatalogueSource::builtin().map_err(|error| vec![error])?;
+        source.overlay(self.additions()).compile()
+    }
+
+    /// What this configuration adds to the catalogue.
+    pub fn additions(&self) -> CatalogueSource {
+        CatalogueSource { providers: self.providers.clone(), models: self.models.clone() }
     }
 
     fn check(&self, text: &str, file: &str) -> Vec<String> {

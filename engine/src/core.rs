@@ -13,7 +13,7 @@ use route::{Columns, HealthTable, HealthWords, Scratch};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::JournalWriter;
 
@@ -33,8 +33,23 @@ pub struct Shared {
     pub connections: Vec<AtomicU32>,
     /// Requests that a model could not judge, so that the rules did.
     pub classifier_faults: AtomicU64,
+    /// Whether a model judges prompts on the cores.
+    pub classifier_loaded: AtomicBool,
     /// Offers' health, exchanged between cores.
     pub health: arc_swap::ArcSwap<HealthCells>,
+    /// Offers that are not well, as the first core knows them, for the metrics.
+    pub breakers: arc_swap::ArcSwap<Vec<BreakerState>>,
+}
+
+/// An offer whose breaker is not closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BreakerState {
+    /// Of which snapshot the offer is.
+    pub generation: u64,
+    /// Which.
+    pub offer: OfferIx,
+    /// 1 for open, 0.5 for half-open.
+    pub openness: f64,
 }
 
 /// Where the process is in its life. Only goes forward.
@@ -344,9 +359,36 @@ impl Core {
             self.pool.sweep(now);
             self.routing().health.borrow_mut().relax(self.micros(now));
             self.hand_over_stats();
+            if self.index == 0 {
+                self.show_breakers();
+            }
         }
         let connections = u32::try_from(self.watchers.len()).unwrap_or(u32::MAX);
         self.shared.connections[usize::from(self.index)].store(connections, Ordering::Relaxed);
+    }
+
+    /// Shows the metrics which offers are not well. One core is enough: all know the same within a
+    /// tick.
+    fn show_breakers(&self) {
+        let routing = self.routing();
+        let health = routing.health.borrow();
+        let open: Vec<BreakerState> = routing
+            .snapshot
+            .columns
+            .offers()
+            .iter()
+            .filter_map(|&offer| {
+                let openness = match health.health(offer)?.breaker_name() {
+                    "open" => 1.0,
+                    "half_open" => 0.5,
+                    _ => return None,
+                };
+                Some(BreakerState { generation: routing.snapshot.generation, offer, openness })
+            })
+            .collect();
+        if !open.is_empty() || !self.shared.breakers.load().is_empty() {
+            self.shared.breakers.store(Arc::new(open));
+        }
     }
 
     /// Gives the counts to the control thread, if it has taken the last ones.

@@ -6,6 +6,7 @@ use crate::snapshot::Named;
 use classifier::{Classified, Input, Stage, Structure};
 use models::{Dialect, Verdict};
 use route::{Ask, NoCandidate, Plan, Strategy, Target};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wire::dialect::Codec;
 use wire::json;
@@ -111,7 +112,16 @@ pub fn classify(
     }
     let begun = Instant::now();
     let body = &client.incoming[arrived.body.clone()];
-    let classified = judge(&mut core.judge.borrow_mut(), body, &understood.parsed);
+    let classified = {
+        let mut judge = core.judge.borrow_mut();
+        let faults = judge.classifier.faults();
+        let classified = self::judge(&mut judge, body, &understood.parsed);
+        let faults = judge.classifier.faults() - faults;
+        if faults > 0 {
+            core.shared.classifier_faults.fetch_add(faults, Ordering::Relaxed);
+        }
+        classified
+    };
     let micros = begun.elapsed().as_micros().min(u32::MAX.into()) as u32;
     let mut stats = core.stats.borrow_mut();
     stats.stages[classified.stage as usize] += 1;

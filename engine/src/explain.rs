@@ -48,7 +48,10 @@ pub fn shown(
         *reasons.entry(out.why.code()).or_default() += 1;
         // Providers without a key and models that `auto` never takes are most of the catalogue: they
         // are counted, the others are named.
-        let is_remarkable = !matches!(out.why, Exclusion::ProviderDisabled | Exclusion::NotInAuto);
+        let is_remarkable = !matches!(
+            out.why,
+            Exclusion::ProviderDisabled | Exclusion::NotInAuto | Exclusion::Retired
+        );
         if is_remarkable && excluded.len() < CANDIDATES_MAX {
             let (model, provider) = names(out.offer);
             excluded.push(json!({

@@ -4,12 +4,17 @@
 
 pub mod accept;
 pub mod account;
+pub mod admin;
 pub mod body;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod decide;
+pub mod demo;
 pub mod explain;
 pub mod forward;
+pub mod metrics;
 pub mod relay;
 pub mod reply;
 pub mod rt;

@@ -1,0 +1,584 @@
+//! Start, run, stop: the control thread and the threads that it starts.
+//!
+//! The control thread has a tokio runtime of its own. It builds snapshots and publishes them, folds
+//! the journal into the store, merges the cores' counts, resolves names, answers the admin port, and
+//! hears signals. The cores never wait for it.
+
+use crate::config::{Config, Timeouts};
+use crate::core::{Core, HealthCells, Phase, Shared};
+use crate::metrics::Metrics;
+use crate::rt::{self, Driver, DriverChoice, Listener};
+use crate::snapshot::{Builder, Keys, ProviderState, Published, Snapshot};
+use crate::stats::CoreStats;
+use crate::watch;
+use crate::{admin, demo, serve};
+use arc_swap::ArcSwap;
+use classifier::{Classifier, CoreClassifier, OnnxRuntime};
+use crossbeam::queue::ArrayQueue;
+use govern::{KeyHasher, KeyTable};
+use models::catalogue::{Catalogue, CatalogueSource};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use store::{Journal, JournalLimits, JournalWriter, NewKey, Store};
+
+/// How often the journal is brought to the disk.
+const TEND_EVERY: Duration = Duration::from_millis(10);
+/// How often the store is asked whether keys have changed: a revocation counts within a second.
+const KEYS_EVERY: Duration = Duration::from_millis(250);
+/// How often the journal is folded and counts are merged.
+const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often names of providers are resolved anew.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// For how long connections are still taken after SIGTERM, until balancers have noticed.
+const LEAVE_FOR: Duration = Duration::from_millis(2_000);
+/// Sets of counts that may be on their way from one core.
+const STATS_IN_FLIGHT: usize = 4;
+
+/// What can be told on the command line beside the configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Start scripted local providers.
+    pub demo: bool,
+}
+
+/// Why the process cannot start, in words for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl StartError {
+    fn of(what: &str, error: impl std::fmt::Display) -> StartError {
+        StartError(format!("{what}: {error}"))
+    }
+}
+
+/// What was found and decided at the start, to be told to a person.
+pub struct Started {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where metrics are.
+    pub admin: SocketAddr,
+    /// Models that can be called.
+    pub models: usize,
+    /// Providers in service.
+    pub providers: Vec<String>,
+    /// The first key, when one was made.
+    pub first_key: Option<String>,
+    /// Milliseconds from the start of the process to here.
+    pub took: Duration,
+}
+
+/// Runs until a signal ends it. `tell` hears once that everything is ready.
+pub fn run(
+    config: Config,
+    options: &Options,
+    begun: Instant,
+    tell: impl FnOnce(&Started),
+) -> Result<(), StartError> {
+    let data_dir = &config.server.data_dir;
+    std::fs::create_dir_all(data_dir)
+        .map_err(|error| StartError::of(&data_dir.display().to_string(), error))?;
+    let journal = Journal::open(data_dir, JournalLimits::default())
+        .map_err(|error| StartError::of("the journal cannot be opened", error))?;
+    let mut store = Store::open(data_dir)
+        .map_err(|error| StartError::of("the store cannot be opened", error))?;
+    let first_key = first_key(&mut store, options.demo)?;
+    let secret =
+        store.server_secret().map_err(|error| StartError::of("the server's secret", error))?;
+    let hasher = KeyHasher::new(secret);
+    let keys = keys(&store, &hasher)?;
+
+    let (demo_handles, additions) = if options.demo {
+        let (handles, additions) =
+            demo::start().map_err(|error| StartError::of("the demo providers", error))?;
+        (handles, Some(additions))
+    } else {
+        (Vec::new(), None)
+    };
+    let mut builder =
+        Builder::new(&config).map_err(|error| StartError::of("upstream.roots", error))?;
+    let (snapshot, states) = snapshot(&mut builder, &config, additions)?;
+    log_providers(&states);
+    let classifier = load_classifier(&config);
+
+    let cores = cores_to_use(&config);
+    let shared = Arc::new(shared(snapshot, keys, cores.len(), classifier.is_some()));
+    let writers = (0..cores.len())
+        .map(|index| journal.writer(index as u16))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| StartError::of("the journal cannot be written", error))?;
+
+    let (listen, threads) = start_cores(&config, &shared, &cores, writers, classifier.as_ref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_name("pointsman-blocking")
+        .build()
+        .map_err(|error| StartError::of("the control thread", error))?;
+    let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
+    let admin_state = admin::State { metrics: Arc::clone(&metrics), shared: Arc::clone(&shared) };
+    let served = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(config.server.admin)
+            .await
+            .map_err(|error| StartError::of(&format!("admin {}", config.server.admin), error))?;
+        let admin = listener.local_addr().map_err(|error| StartError::of("admin", error))?;
+        tokio::spawn(admin::serve(listener, admin_state));
+        tokio::spawn(resolve_names(Arc::clone(&shared)));
+        tokio::spawn(tend(journal.clone()));
+        shared.phase.set_serving();
+        let current = shared.published.snapshot.load();
+        tell(&Started {
+            listen,
+            admin,
+            models: current.callable_models(),
+            providers: states
+                .iter()
+                .filter(|(_, state)| *state == ProviderState::Enabled)
+                .map(|(id, _)| id.clone())
+                .collect(),
+            first_key,
+            took: begun.elapsed(),
+        });
+        drop(current);
+        control(&config, &shared, &journal, &mut store, &hasher, &metrics).await;
+        Ok(())
+    });
+
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a core ended in panic");
+        }
+    }
+    // What the cores wrote last.
+    metrics.collect();
+    if let Err(error) = store.fold(&journal) {
+        tracing::error!(%error, "the last fold failed; the journal is folded at the next start");
+    }
+    drop(demo_handles);
+    tracing::info!("stopped");
+    served
+}
+
+/// The loop of the control thread, until the process has drained.
+async fn control(
+    config: &Config,
+    shared: &Arc<Shared>,
+    journal: &Journal,
+    store: &mut Store,
+    hasher: &KeyHasher,
+    metrics: &Metrics,
+) {
+    let mut fold_timer = tokio::time::interval(FOLD_EVERY);
+    let mut keys_timer = tokio::time::interval(KEYS_EVERY);
+    fold_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    keys_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut keys_version = store.keys_version().ok();
+    let mut stop = std::pin::pin!(stop_signal());
+    let mut leaving: Option<Instant> = None;
+    let drain = Timeouts::of(config.timeouts.drain_ms);
+    loop {
+        tokio::select! {
+            _ = fold_timer.tick() => {
+                metrics.collect();
+                fold(store, journal, metrics);
+            }
+            _ = keys_timer.tick() => {
+                match store.keys_version() {
+                    Ok(version) if Some(version) != keys_version => match keys(store, hasher) {
+                        Ok(keys) => {
+                            shared.published.keys.store(Arc::new(keys));
+                            keys_version = Some(version);
+                        }
+                        Err(error) => tracing::error!(%error, "keys stay as they were"),
+                    },
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "keys cannot be read; they stay as they were"),
+                }
+                if let Some(since) = leaving {
+                    drain_further(shared, since.elapsed(), drain);
+                    if has_drained(shared) {
+                        return;
+                    }
+                }
+            }
+            () = &mut stop, if leaving.is_none() => {
+                tracing::info!("stopping: running requests end, no new ones are taken");
+                shared.phase.set_leaving();
+                leaving = Some(Instant::now());
+            }
+        }
+    }
+}
+
+fn drain_further(shared: &Shared, since: Duration, drain: Duration) {
+    // Nobody is connected who would have to notice.
+    let is_alone = connections(shared) == 0;
+    if since >= LEAVE_FOR || is_alone {
+        shared.phase.set_draining();
+    }
+    if since >= LEAVE_FOR + drain {
+        shared.phase.set_closing();
+    }
+}
+
+fn connections(shared: &Shared) -> u32 {
+    shared.connections.iter().map(|count| count.load(Ordering::Acquire)).sum()
+}
+
+fn has_drained(shared: &Shared) -> bool {
+    shared.phase.is_draining() && connections(shared) == 0
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be heard; only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn fold(store: &mut Store, journal: &Journal, metrics: &Metrics) {
+    match store.fold(journal) {
+        Ok(report) => {
+            for (path, why) in &report.unreadable {
+                tracing::error!(path = %path.display(), %why, "a journal segment cannot be read");
+            }
+            if report.lost > 0 {
+                tracing::error!(records = report.lost, "journal records are damaged");
+            }
+            metrics.folded(&report, journal.appended());
+        }
+        Err(error) => {
+            metrics.fold_failed();
+            tracing::error!(%error, "the journal could not be folded; it is kept and tried again");
+        }
+    }
+}
+
+/// Brings what was written to the disk, on a thread that may wait for it.
+async fn tend(journal: Journal) {
+    let mut timer = tokio::time::interval(TEND_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut appended = u64::MAX;
+    loop {
+        timer.tick().await;
+        // With nothing new there is nothing to bring.
+        if std::mem::replace(&mut appended, journal.appended()) == journal.appended() {
+            continue;
+        }
+        let journal = journal.clone();
+        match tokio::task::spawn_blocking(move || journal.tend()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the journal could not be synced"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Looks up the names of all origins, now and again. A name that does not resolve keeps its last
+/// addresses.
+async fn resolve_names(shared: Arc<Shared>) {
+    let mut timer = tokio::time::interval(RESOLVE_EVERY);
+    loop {
+        timer.tick().await;
+        let snapshot = shared.published.snapshot.load_full();
+        for origin in &snapshot.origins {
+            let origin = Arc::clone(origin);
+            tokio::spawn(async move {
+                match tokio::net::lookup_host((origin.host.as_str(), origin.port)).await {
+                    Ok(found) => {
+                        let found: Vec<SocketAddr> = found.collect();
+                        if !found.is_empty() {
+                            origin.addresses.store(Arc::new(found));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(host = origin.host, %error, "the name does not resolve");
+                    }
+                }
+            });
+        }
+    }
+}
+
+fn shared(snapshot: Snapshot, keys: Keys, cores: usize, classifier_loaded: bool) -> Shared {
+    let queues =
+        || (0..cores).map(|_| ArrayQueue::<Box<CoreStats>>::new(STATS_IN_FLIGHT)).collect();
+    let cells = HealthCells::new(snapshot.generation, snapshot.targets.len());
+    Shared {
+        published: Published {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            keys: ArcSwap::from_pointee(keys),
+        },
+        epoch: Instant::now(),
+        phase: Phase::default(),
+        stats_full: queues(),
+        stats_empty: queues(),
+        connections: (0..cores).map(|_| Default::default()).collect(),
+        classifier_faults: AtomicU64::new(0),
+        classifier_loaded: AtomicBool::new(classifier_loaded),
+        health: ArcSwap::from_pointee(cells),
+        breakers: ArcSwap::from_pointee(Vec::new()),
+    }
+}
+
+fn snapshot(
+    builder: &mut Builder,
+    config: &Config,
+    additions: Option<CatalogueSource>,
+) -> Result<(Snapshot, Vec<(String, ProviderState)>), StartError> {
+    let catalogue: Catalogue = match additions {
+        None => config.catalogue(),
+        Some(additions) => CatalogueSource::builtin()
+            .map_err(|error| vec![error])
+            .and_then(|source| source.overlay(config.additions()).overlay(additions).compile()),
+    }
+    .map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        StartError(lines.join("\n"))
+    })?;
+    builder.build(config, catalogue, |name| std::env::var(name).ok()).map_err(StartError)
+}
+
+fn log_providers(states: &[(String, ProviderState)]) {
+    for (provider, state) in states {
+        match state {
+            ProviderState::Enabled => tracing::info!(provider, "provider enabled"),
+            ProviderState::NoKey { env } => {
+                tracing::debug!(provider, env, "provider disabled: its key is not set");
+            }
+            ProviderState::BadKey { env } => {
+                tracing::warn!(
+                    provider,
+                    env,
+                    "provider disabled: its key has characters that no key has; set it again"
+                );
+            }
+            ProviderState::Off => tracing::debug!(provider, "provider not in service"),
+        }
+    }
+}
+
+fn keys(store: &Store, hasher: &KeyHasher) -> Result<Keys, StartError> {
+    let records = store.list_keys().map_err(|error| StartError::of("keys", error))?;
+    let table = KeyTable::build(records).map_err(|error| StartError::of("keys", error))?;
+    Ok(Keys { table, hasher: hasher.clone() })
+}
+
+/// A key for the first run, and one for each demo, whose printed command line has to work.
+fn first_key(store: &mut Store, demo: bool) -> Result<Option<String>, StartError> {
+    const DEMO: &str = "demo";
+    let failed = |error| StartError::of("the first key", error);
+    let known = store.list_keys().map_err(failed)?;
+    if !demo && known.iter().any(|key| key.revoked_at.is_none()) {
+        return Ok(None);
+    }
+    if demo {
+        for key in known.iter().filter(|key| key.name == DEMO && key.revoked_at.is_none()) {
+            store.revoke_key(key.id).map_err(failed)?;
+        }
+    }
+    let name = if demo { DEMO } else { "first" };
+    let new = NewKey { name: name.to_owned(), ..NewKey::default() };
+    let (secret, _) = store.create_key(&new).map_err(failed)?;
+    Ok(Some(secret.reveal().to_owned()))
+}
+
+/// The classifier, or a warning: the gateway serves without one, by rules.
+fn load_classifier(config: &Config) -> Option<Classifier> {
+    if config.classifier.rules_only {
+        tracing::info!("prompts are judged by rules alone, as configured");
+        return None;
+    }
+    let loaded = model_folder(config).and_then(|folder| {
+        let runtime = OnnxRuntime::init(config.classifier.onnxruntime.as_deref())
+            .map_err(|error| error.to_string())?;
+        let classifier = Classifier::load(&folder, &runtime).map_err(|error| error.to_string())?;
+        Ok((classifier, folder))
+    });
+    match loaded {
+        Ok((classifier, folder)) => {
+            tracing::info!(folder = %folder.display(), "classifier loaded");
+            Some(classifier)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "prompts are judged by rules alone");
+            None
+        }
+    }
+}
+
+/// The model folder: the configured one, else `models/task-v1` below the working directory, else the
+/// same beside the executable or above it, which is where it stands in a checkout.
+pub fn model_folder(config: &Config) -> Result<PathBuf, String> {
+    const SHIPPED: &str = "models/task-v1";
+    if let Some(folder) = &config.classifier.model {
+        return Ok(folder.clone());
+    }
+    let executable = std::env::current_exe().unwrap_or_default();
+    std::iter::once(Path::new(""))
+        .chain(executable.ancestors().skip(1).take(4))
+        .map(|base| base.join(SHIPPED))
+        .find(|folder| folder.join("manifest.toml").is_file())
+        .ok_or_else(|| {
+            format!("no folder {SHIPPED} here or beside the program; name one as classifier.model")
+        })
+}
+
+fn cores_to_use(config: &Config) -> Vec<usize> {
+    let allowed = rt::allowed_cores();
+    let wanted = match config.server.cores {
+        0 => allowed.len(),
+        wanted => wanted,
+    };
+    // More threads than cores share them.
+    allowed.iter().copied().cycle().take(wanted.min(usize::from(u16::MAX))).collect()
+}
+
+/// Starts one thread per core. Returns when all of them listen.
+fn start_cores(
+    config: &Config,
+    shared: &Arc<Shared>,
+    cores: &[usize],
+    writers: Vec<JournalWriter>,
+    classifier: Option<&Classifier>,
+) -> Result<(SocketAddr, Vec<JoinHandle<()>>), StartError> {
+    let mut threads = Vec::with_capacity(cores.len());
+    let mut address = config.server.listen;
+    for (index, (&core, writer)) in cores.iter().zip(writers).enumerate() {
+        let (ready, is_ready) = mpsc::channel();
+        let start = CoreStart {
+            index: index as u16,
+            core,
+            pins: cores.len() <= rt::allowed_cores().len(),
+            address,
+            driver: config.server.driver,
+            shared: Arc::clone(shared),
+            writer,
+            classifier: classifier.cloned(),
+            ready,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("pointsman-{index}"))
+            .spawn(move || start.run())
+            .map_err(|error| StartError::of("a thread cannot be started", error))?;
+        threads.push(thread);
+        let (bound, driver) = is_ready
+            .recv()
+            .unwrap_or_else(|_| Err("the core ended before it listened".to_owned()))
+            .map_err(|error| StartError::of(&format!("listen {address}"), error))?;
+        tracing::info!(core, driver = driver.name(), address = %bound, "core ready");
+        // The first core may have asked for any port; the others take the same.
+        address = bound;
+    }
+    Ok((address, threads))
+}
+
+struct CoreStart {
+    index: u16,
+    core: usize,
+    pins: bool,
+    address: SocketAddr,
+    driver: DriverChoice,
+    shared: Arc<Shared>,
+    writer: JournalWriter,
+    classifier: Option<Classifier>,
+    ready: mpsc::Sender<Result<(SocketAddr, Driver), String>>,
+}
+
+impl CoreStart {
+    fn run(self) {
+        if self.pins
+            && let Err(error) = rt::pin_to_core(self.core)
+        {
+            tracing::warn!(core = self.core, %error, "the thread is not pinned");
+        }
+        let ready = self.ready.clone();
+        let ran = rt::run(self.driver, move |driver| self.serve(driver));
+        if let Err(error) = ran {
+            // Nobody listens when the core was ready before; then it is only logged.
+            let _ = ready.send(Err(error.to_string()));
+            tracing::error!(%error, "a core failed");
+        }
+    }
+
+    async fn serve(self, driver: Driver) {
+        let listener = match Listener::bind(self.address) {
+            Ok(listener) => Rc::new(listener),
+            Err(error) => {
+                let _ = self.ready.send(Err(error.to_string()));
+                return;
+            }
+        };
+        let session = self.classifier.as_ref().map(Classifier::session);
+        let classifier = match session {
+            Some(Ok(session)) => session,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "this core judges by rules alone");
+                CoreClassifier::rules_only()
+            }
+            None => CoreClassifier::rules_only(),
+        };
+        let core = Rc::new(Core::new(self.index, self.shared, self.writer, classifier));
+        let bound = listener.local_addr().unwrap_or(self.address);
+        // The starter waits for this.
+        let _ = self.ready.send(Ok((bound, driver)));
+        rt::spawn(accept_all(Rc::clone(&core), Rc::clone(&listener)));
+        let fd = listener.as_raw_fd();
+        let mut accepting = true;
+        loop {
+            rt::sleep(watch::SWEEP).await;
+            core.tick();
+            let phase = &core.shared.phase;
+            if phase.is_draining() {
+                if std::mem::take(&mut accepting) {
+                    rt::shut_down(fd);
+                }
+                core.watchers.close_idle();
+                if phase.is_closing() {
+                    core.watchers.close_all();
+                }
+                if core.watchers.is_empty() {
+                    break;
+                }
+            }
+        }
+        core.pool.clear();
+        core.hand_over_stats();
+        core.tick();
+    }
+}
+
+async fn accept_all(core: Rc<Core>, listener: Rc<Listener>) {
+    /// How long to wait when the system has no descriptors or no memory for a connection.
+    const PAUSE: Duration = Duration::from_millis(50);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                core.stats.borrow_mut().accepted += 1;
+                if core.watchers.len() >= core.routing().snapshot.limits.connections {
+                    // Dropping it closes it; those who are connected are not affected.
+                    continue;
+                }
+                rt::spawn(serve::connection(Rc::clone(&core), stream));
+            }
+            Err(_) if core.shared.phase.is_draining() => return,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                rt::sleep(PAUSE).await;
+            }
+        }
+    }
+}
