@@ -35,6 +35,7 @@ recognised. *Left out* is the honest one: whole collections were kept out of tra
 - Difficulty is learnt from exam questions, competition mathematics and one annotator's judgement. Read it as an
   order, not as a probability.
 - Sensitivity is learnt mostly from generated examples. It knows nothing of confidential content that does not look so.
+- A long system prompt pulls short user turns towards small talk; short ones and those that state the task are handled.
 - Only the last user turn and the head of the system prompt are seen.
 
 ## Data
