@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod onnxruntime;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -25,12 +26,19 @@ enum Task {
     /// The ONNX Runtime that the classifier loads.
     #[command(subcommand)]
     Onnxruntime(onnxruntime::OnnxRuntimeCommand),
+    /// Check the structure of the repository against its rules.
+    Tidy {
+        /// Print the rules and their reasons instead.
+        #[arg(long)]
+        list: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Catalogue(command) => command.run(),
         Task::Onnxruntime(command) => command.run(),
+        Task::Tidy { list } => tidy::run(list),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

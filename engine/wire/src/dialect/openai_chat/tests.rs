@@ -1,3 +1,5 @@
+//! OpenAI chat completions: bodies in, what is read and patched out.
+
 use super::*;
 use crate::dialect::codec;
 
