@@ -43,6 +43,8 @@ pub struct Client {
     pub outgoing: Vec<u8>,
     /// Whether the connection must end after the current response.
     pub must_close: bool,
+    /// Whether a byte of the current response has been handed to the socket.
+    pub has_answered: bool,
     /// Bytes at the front of `incoming` that belong to the current request.
     request_len: usize,
     /// The body of the current request as far as nobody has read it.
@@ -118,6 +120,7 @@ impl Client {
             incoming: Vec::with_capacity(READ_ROOM),
             outgoing: Vec::with_capacity(READ_ROOM),
             must_close: false,
+            has_answered: false,
             request_len: 0,
             unread: Unread::Nothing,
         }
@@ -125,6 +128,7 @@ impl Client {
 
     /// Writes what stands in `outgoing` from `start` on.
     pub async fn send(&mut self, start: usize, limit: Duration) -> Result<(), Stop> {
+        self.has_answered = true;
         let socket = self.stream.as_raw_fd();
         let range = start..self.outgoing.len();
         let writing = self.stream.write_all(&mut self.outgoing, range);
@@ -147,6 +151,7 @@ impl Client {
         self.incoming.drain(..self.request_len.min(self.incoming.len()));
         self.request_len = 0;
         self.unread = Unread::Nothing;
+        self.has_answered = false;
         for buffer in [&mut self.incoming, &mut self.outgoing] {
             if buffer.capacity() > KEEP_BYTES && buffer.len() <= READ_ROOM {
                 buffer.shrink_to(READ_ROOM);
@@ -238,6 +243,7 @@ pub async fn accept(core: &Core, client: &mut Client) -> Result<Arrived, Stop> {
         client.outgoing.clear();
         client.outgoing.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         client.send(0, Timeouts::of(timeouts.write_ms)).await?;
+        client.has_answered = false;
     }
     read_body(client, &mut body, &timeouts, bytes_max).await?;
     arrived.body = body.range();

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use govern::KeyRecord;
 use models::PicoUsd;
 use serde_json::json;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -204,13 +204,22 @@ fn serve(common: &Common, args: &ServeArgs, begun: Instant) -> Done {
     let options = Options { demo: args.demo };
     let data_dir = config.server.data_dir.clone();
     let tell = |started: &Started| welcome(started, args.demo, &data_dir);
-    control::run(config, &options, begun, tell).map_err(|error| error.to_string())
+    let reload = || {
+        let mut fresh = load(common)?;
+        // What was bound at the start stays as it is.
+        fresh.server = config.server.clone();
+        Ok(fresh)
+    };
+    control::run(config.clone(), &options, begun, tell, reload).map_err(|error| error.to_string())
 }
 
 fn start_log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("POINTSMAN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),

@@ -26,6 +26,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::{Journal, JournalLimits, JournalWriter, NewKey, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the journal is brought to the disk.
 const TEND_EVERY: Duration = Duration::from_millis(10);
@@ -74,12 +75,14 @@ pub struct Started {
     pub took: Duration,
 }
 
-/// Runs until a signal ends it. `tell` hears once that everything is ready.
+/// Runs until a signal ends it. `tell` hears once that everything is ready; `reload` reads the
+/// configuration anew, at each SIGHUP.
 pub fn run(
     config: Config,
     options: &Options,
     begun: Instant,
     tell: impl FnOnce(&Started),
+    reload: impl Fn() -> Result<Config, String>,
 ) -> Result<(), StartError> {
     let data_dir = &config.server.data_dir;
     std::fs::create_dir_all(data_dir)
@@ -103,7 +106,7 @@ pub fn run(
     };
     let mut builder =
         Builder::new(&config).map_err(|error| StartError::of("upstream.roots", error))?;
-    let (snapshot, states) = snapshot(&mut builder, &config, additions)?;
+    let (snapshot, states) = snapshot(&mut builder, &config, additions.clone())?;
     log_providers(&states);
     let classifier = load_classifier(&config);
 
@@ -146,7 +149,17 @@ pub fn run(
             took: begun.elapsed(),
         });
         drop(current);
-        control(&config, &shared, &journal, &mut store, &hasher, &metrics).await;
+        let mut control = Control {
+            shared: &shared,
+            journal: &journal,
+            store: &mut store,
+            hasher: &hasher,
+            metrics: &metrics,
+            drain: Timeouts::of(config.timeouts.drain_ms),
+            builder,
+            additions,
+        };
+        control.run(reload).await;
         Ok(())
     });
 
@@ -165,52 +178,94 @@ pub fn run(
     served
 }
 
-/// The loop of the control thread, until the process has drained.
-async fn control(
-    config: &Config,
-    shared: &Arc<Shared>,
-    journal: &Journal,
-    store: &mut Store,
-    hasher: &KeyHasher,
-    metrics: &Metrics,
-) {
-    let mut fold_timer = tokio::time::interval(FOLD_EVERY);
-    let mut keys_timer = tokio::time::interval(KEYS_EVERY);
-    fold_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    keys_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut keys_version = store.keys_version().ok();
-    let mut stop = std::pin::pin!(stop_signal());
-    let mut leaving: Option<Instant> = None;
-    let drain = Timeouts::of(config.timeouts.drain_ms);
-    loop {
-        tokio::select! {
-            _ = fold_timer.tick() => {
-                metrics.collect();
-                fold(store, journal, metrics);
+/// What the control thread works on.
+struct Control<'c> {
+    shared: &'c Arc<Shared>,
+    journal: &'c Journal,
+    store: &'c mut Store,
+    hasher: &'c KeyHasher,
+    metrics: &'c Metrics,
+    drain: Duration,
+    builder: Builder,
+    additions: Option<CatalogueSource>,
+}
+
+impl Control<'_> {
+    /// The loop of the control thread, until the process has drained.
+    async fn run(&mut self, reload: impl Fn() -> Result<Config, String>) {
+        let mut fold_timer = tokio::time::interval(FOLD_EVERY);
+        let mut keys_timer = tokio::time::interval(KEYS_EVERY);
+        fold_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        keys_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut keys_version = self.store.keys_version().ok();
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be heard; stopping at once");
+                self.shared.phase.set_closing();
+                return;
             }
-            _ = keys_timer.tick() => {
-                match store.keys_version() {
-                    Ok(version) if Some(version) != keys_version => match keys(store, hasher) {
-                        Ok(keys) => {
-                            shared.published.keys.store(Arc::new(keys));
-                            keys_version = Some(version);
-                        }
-                        Err(error) => tracing::error!(%error, "keys stay as they were"),
-                    },
-                    Ok(_) => {}
-                    Err(error) => tracing::error!(%error, "keys cannot be read; they stay as they were"),
+        };
+        let mut leaving: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = fold_timer.tick() => {
+                    self.metrics.collect();
+                    fold(self.store, self.journal, self.metrics);
                 }
-                if let Some(since) = leaving {
-                    drain_further(shared, since.elapsed(), drain);
-                    if has_drained(shared) {
-                        return;
+                _ = keys_timer.tick() => {
+                    self.refresh_keys(&mut keys_version);
+                    if let Some(since) = leaving {
+                        drain_further(self.shared, since.elapsed(), self.drain);
+                        if has_drained(self.shared) {
+                            return;
+                        }
                     }
                 }
+                heard = signals.next() => match heard {
+                    Heard::Reload => self.reload(&reload),
+                    Heard::Stop if leaving.is_none() => {
+                        tracing::info!("stopping: running requests end, no new ones are taken");
+                        self.shared.phase.set_leaving();
+                        leaving = Some(Instant::now());
+                        keys_timer.reset_immediately();
+                    }
+                    Heard::Stop => {}
+                },
             }
-            () = &mut stop, if leaving.is_none() => {
-                tracing::info!("stopping: running requests end, no new ones are taken");
-                shared.phase.set_leaving();
-                leaving = Some(Instant::now());
+        }
+    }
+
+    fn refresh_keys(&mut self, known: &mut Option<u64>) {
+        match self.store.keys_version() {
+            Ok(version) if Some(version) != *known => match keys(self.store, self.hasher) {
+                Ok(keys) => {
+                    self.shared.published.keys.store(Arc::new(keys));
+                    *known = Some(version);
+                }
+                Err(error) => tracing::error!(%error, "keys stay as they were"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "keys cannot be read; they stay as they were"),
+        }
+    }
+
+    /// Replaces the snapshot by one of the configuration as it is now. A bad one changes nothing.
+    fn reload(&mut self, read: &impl Fn() -> Result<Config, String>) {
+        let built = read().and_then(|config| {
+            snapshot(&mut self.builder, &config, self.additions.clone())
+                .map_err(|error| error.to_string())
+        });
+        match built {
+            Ok((snapshot, states)) => {
+                log_providers(&states);
+                let cells = HealthCells::new(snapshot.generation, snapshot.targets.len());
+                tracing::info!(models = snapshot.callable_models(), "configuration reloaded");
+                self.shared.health.store(Arc::new(cells));
+                self.shared.published.snapshot.store(Arc::new(snapshot));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is refused; the old one stays")
             }
         }
     }
@@ -235,18 +290,34 @@ fn has_drained(shared: &Shared) -> bool {
     shared.phase.is_draining() && connections(shared) == 0
 }
 
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be heard; only SIGKILL ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that are heard.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
     }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::Stop,
+            _ = self.interrupt.recv() => Heard::Stop,
+            _ = self.reload.recv() => Heard::Reload,
+        }
+    }
+}
+
+enum Heard {
+    Stop,
+    Reload,
 }
 
 fn fold(store: &mut Store, journal: &Journal, metrics: &Metrics) {

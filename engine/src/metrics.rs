@@ -258,7 +258,9 @@ fn encode_offers(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> fmt::R
 }
 
 fn encode_times(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> fmt::Result {
-    let by_offer: [(_, _, fn(&OfferStats) -> &Times); 2] = [
+    /// Which of an offer's histograms a family shows.
+    type Shown = fn(&OfferStats) -> &Times;
+    let by_offer: [(&str, &str, Shown); 2] = [
         (
             "gen_ai_server_time_to_first_token_seconds",
             "Time from the request to the first content",

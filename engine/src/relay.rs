@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn an_end_is_never_invented() {
-        let rows: &[(&[&str], Result<&[&str], StreamFault>)] = &[
+        type Events = &'static [&'static str];
+        let rows: &[(Events, Result<Events, StreamFault>)] = &[
             (&[HELLO, TEXT], Err(StreamFault::Interrupted)),
             (&[], Err(StreamFault::Interrupted)),
             (&[HELLO, TEXT, STOP], Ok(&[HELLO, TEXT, STOP, DONE])),

@@ -16,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Submission queue entries of a ring. Operations beyond it wait for the next submit.
@@ -110,6 +111,24 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     // Dropping the handle detaches the task.
     drop(monoio::spawn(task));
 }
+
+/// What a future gives, or that it panicked: a panic ends one request and not its core.
+pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(move |context| {
+        let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(context));
+        match std::panic::catch_unwind(poll) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// A future ended in panic. The message went to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked;
 
 /// Waits. Never use it to bound an I/O operation; see the head of this file.
 pub async fn sleep(duration: Duration) {

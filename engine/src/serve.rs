@@ -34,7 +34,18 @@ pub async fn connection(core: Rc<Core>, stream: rt::Stream) {
     let watch = core.watchers.watch(stream.as_raw_fd());
     let mut client = Client::new(stream, watch);
     loop {
-        let stopped = request(&core, &mut client).await;
+        // A panic must not take the core and its other connections along.
+        let stopped = match rt::caught(request(&core, &mut client)).await {
+            Ok(stopped) => stopped,
+            Err(rt::Panicked) => {
+                core.stats.borrow_mut().requests[Outcome::GatewayFailed as usize] += 1;
+                client.must_close = true;
+                match client.has_answered {
+                    true => Err(Stop::Gone),
+                    false => Err(Refusal::new(Kind::Internal).into()),
+                }
+            }
+        };
         if let Err(stop) = stopped
             && !refuse(&core, &mut client, stop).await
         {

@@ -165,7 +165,9 @@ impl Builder {
     ) -> Result<(Snapshot, Vec<(String, ProviderState)>), String> {
         let mut states = Vec::with_capacity(catalogue.provider_count());
         let mut enabled = Vec::with_capacity(catalogue.provider_count());
-        let mut endpoints: HashMap<(u16, Dialect), (Arc<Origin>, Arc<[u8]>)> = HashMap::new();
+        /// Where an endpoint is, and the head of every request to it.
+        type Reached = (Arc<Origin>, Arc<[u8]>);
+        let mut endpoints: HashMap<(u16, Dialect), Reached> = HashMap::new();
         for provider in catalogue.providers() {
             let key = match key_of(provider, &secret) {
                 Ok(key) => key,

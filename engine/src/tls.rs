@@ -126,7 +126,7 @@ impl TlsStream {
     }
 
     /// See [`rt::Stream::write_all`].
-    pub async fn write_all(&mut self, buffer: &mut Vec<u8>, range: Range<usize>) -> io::Result<()> {
+    pub async fn write_all(&mut self, buffer: &[u8], range: Range<usize>) -> io::Result<()> {
         let mut from = range.start;
         while from < range.end {
             let to = range.end.min(from + WRITE_CHUNK);
