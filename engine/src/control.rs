@@ -107,7 +107,7 @@ pub fn run(
     let mut builder =
         Builder::new(&config).map_err(|error| StartError::of("upstream.roots", error))?;
     let (snapshot, states) = snapshot(&mut builder, &config, additions.clone())?;
-    log_providers(&states);
+    log_providers(&config, &states);
     let classifier = load_classifier(&config);
 
     let cores = cores_to_use(&config);
@@ -254,11 +254,12 @@ impl Control<'_> {
     fn reload(&mut self, read: &impl Fn() -> Result<Config, String>) {
         let built = read().and_then(|config| {
             snapshot(&mut self.builder, &config, self.additions.clone())
+                .map(|built| (config, built))
                 .map_err(|error| error.to_string())
         });
         match built {
-            Ok((snapshot, states)) => {
-                log_providers(&states);
+            Ok((config, (snapshot, states))) => {
+                log_providers(&config, &states);
                 let cells = HealthCells::new(snapshot.generation, snapshot.targets.len());
                 tracing::info!(models = snapshot.callable_models(), "configuration reloaded");
                 self.shared.health.store(Arc::new(cells));
@@ -423,13 +424,18 @@ fn snapshot(
     builder.build(config, catalogue, |name| std::env::var(name).ok()).map_err(StartError)
 }
 
-fn log_providers(states: &[(String, ProviderState)]) {
+/// Says which providers are in service. One that the configuration names and that cannot be is
+/// worth a warning; the other providers of the catalogue without a key stand in one line.
+fn log_providers(config: &Config, states: &[(String, ProviderState)]) {
+    let mut without_key = Vec::new();
     for (provider, state) in states {
+        let is_configured = config.providers.iter().any(|known| known.id == *provider);
         match state {
             ProviderState::Enabled => tracing::info!(provider, "provider enabled"),
-            ProviderState::NoKey { env } => {
-                tracing::debug!(provider, env, "provider disabled: its key is not set");
+            ProviderState::NoKey { env } if is_configured => {
+                tracing::warn!(provider, env, "provider disabled: set its key in that variable");
             }
+            ProviderState::NoKey { env } => without_key.push(format!("{provider} ({env})")),
             ProviderState::BadKey { env } => {
                 tracing::warn!(
                     provider,
@@ -437,8 +443,18 @@ fn log_providers(states: &[(String, ProviderState)]) {
                     "provider disabled: its key has characters that no key has; set it again"
                 );
             }
+            ProviderState::Off if is_configured => {
+                tracing::warn!(
+                    provider,
+                    "provider disabled: its base_url or its auth is not usable yet"
+                );
+            }
             ProviderState::Off => tracing::debug!(provider, "provider not in service"),
         }
+    }
+    if !without_key.is_empty() {
+        let providers = without_key.join(", ");
+        tracing::info!(providers, "providers disabled, since their keys are not set");
     }
 }
 

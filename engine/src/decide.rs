@@ -5,7 +5,7 @@ use crate::core::{Core, Judge, Routing};
 use crate::snapshot::Named;
 use classifier::{Classified, Input, Stage, Structure};
 use models::{Dialect, Verdict};
-use route::{Ask, NoCandidate, Plan, Strategy, Target};
+use route::{Ask, Attempt, NoCandidate, Plan, Strategy, Target};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wire::dialect::Codec;
@@ -222,7 +222,7 @@ pub fn score(
 ) -> Result<Plan, Stop> {
     let ask = ask(admitted, understood, judged.verdict);
     let now = core.micros(arrived.at);
-    let plan = route::plan(
+    let mut plan = route::plan(
         &routing.snapshot.columns,
         &routing.health.borrow(),
         &ask,
@@ -230,6 +230,15 @@ pub fn score(
         &mut core.scratch.borrow_mut(),
     )
     .map_err(|none| no_candidate(&none, understood, now))?;
+    if ask.target != Target::Auto {
+        // A name such as `gpt-4o-2024-05-13` is one offer's own name for a version of the model: who
+        // pins it gets it before any other version.
+        let names_it = |attempt: &Attempt| {
+            let target = routing.snapshot.target(attempt.offer);
+            target.is_some_and(|target| target.wire_id == understood.requested)
+        };
+        plan.attempts.sort_by_key(|attempt| !names_it(attempt));
+    }
     if let (Target::Auto, Some(first)) = (ask.target, plan.attempts.first()) {
         let decision = (judged.verdict.task, first.model.0);
         *core.stats.borrow_mut().decisions.entry(decision).or_default() += 1;
