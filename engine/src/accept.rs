@@ -138,6 +138,16 @@ impl Client {
         }
     }
 
+    /// Decides, before a head is written that may have to say so, whether the connection ends after
+    /// it: body that nobody reads is dropped up to a limit and when its length is known.
+    pub fn settle_close(&mut self) {
+        self.must_close |= match self.unread {
+            Unread::Nothing => false,
+            Unread::Bytes(bytes) => bytes > DRAIN_BYTES_MAX,
+            Unread::Unknown => true,
+        };
+    }
+
     /// Makes ready for the next request. False when the connection has to end.
     pub async fn finish_request(&mut self) -> bool {
         let reusable = match self.unread {

@@ -91,7 +91,8 @@ impl BodyReader {
                     }
                 }
                 let data = (self.end - self.start) as u64;
-                if data > self.bytes_max as u64 {
+                // What a chunk promises counts before it comes.
+                if data.saturating_add(decoder.promised()) > self.bytes_max as u64 {
                     return Err(BodyError::TooLarge);
                 }
                 if *wire_bytes > data * FRAMING_RATIO_MAX + FRAMING_BYTES_FREE {

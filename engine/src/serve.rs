@@ -396,6 +396,7 @@ async fn simple(
         Wants::Ready if core.shared.phase.is_ready() => b"{\"status\":\"ready\"}".to_vec(),
         Wants::Ready => return Err(Refusal::new(Kind::ShuttingDown).into()),
     };
+    client.settle_close();
     let closes = client.must_close;
     reply::json(&mut client.outgoing, &core.date.borrow(), closes, &body, arrived.head_only);
     client.send(0, Timeouts::of(routing.snapshot.timeouts.write_ms)).await
@@ -443,6 +444,7 @@ async fn refuse(core: &Core, client: &mut Client, stop: Stop) -> bool {
     let Stop::Refused(refusal) = stop else { return false };
     core.stats.borrow_mut().refuse(refusal.kind);
     client.must_close |= refusal.closes() || core.shared.phase.is_leaving();
+    client.settle_close();
     let mut body = Vec::with_capacity(256);
     OpenAiChat.write_refusal(&refusal, &mut body);
     let id = hex(core.new_id(crate::core::unix_now().1));

@@ -93,6 +93,11 @@ impl Decoder {
         Ok(if self.state == State::End { Step::End } else { Step::More })
     }
 
+    /// Bytes that the current chunk has promised and that have not come yet.
+    pub fn promised(&self) -> u64 {
+        if self.state == State::Data { self.remaining } else { 0 }
+    }
+
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
         self.state == State::End
