@@ -65,7 +65,6 @@ const UNSAFE_PLACES: &[(&str, &str)] = &[
         "models/src/catalogue/mod.rs",
         "the catalogue's image is checked once, then read without checks",
     ),
-    ("tests/", "sends signals to the process under test"),
 ];
 
 /// What a pure crate does not name, and what to do instead.
