@@ -152,10 +152,11 @@ struct UsageArgs {
     json: bool,
 }
 
-/// Does what the command line says. Gives the process's exit code.
-pub fn run(begun: Instant) -> i32 {
+/// Does what the command line says. Gives the process's exit code. `settle` is called once when a
+/// server has started.
+pub fn run(begun: Instant, settle: fn()) -> i32 {
     let cli = Cli::parse();
-    match dispatch(cli, begun) {
+    match dispatch(cli, begun, settle) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("pointsman: {error}");
@@ -166,11 +167,11 @@ pub fn run(begun: Instant) -> i32 {
 
 type Done = Result<(), String>;
 
-fn dispatch(cli: Cli, begun: Instant) -> Done {
+fn dispatch(cli: Cli, begun: Instant, settle: fn()) -> Done {
     let common = cli.common;
     match cli.command {
-        None => serve(&common, &cli.serve, begun),
-        Some(Command::Serve(args)) => serve(&common, &args, begun),
+        None => serve(&common, &cli.serve, begun, settle),
+        Some(Command::Serve(args)) => serve(&common, &args, begun, settle),
         Some(Command::Check) => check(&common),
         Some(Command::Key(command)) => key(&common, command),
         Some(Command::Usage(args)) => usage(&common, &args),
@@ -190,7 +191,7 @@ fn load(common: &Common) -> Result<Config, String> {
     Ok(config)
 }
 
-fn serve(common: &Common, args: &ServeArgs, begun: Instant) -> Done {
+fn serve(common: &Common, args: &ServeArgs, begun: Instant, settle: fn()) -> Done {
     start_log(args.log_format);
     let mut config = load(common)?;
     if args.demo && common.data_dir.is_none() {
@@ -203,7 +204,10 @@ fn serve(common: &Common, args: &ServeArgs, begun: Instant) -> Done {
     server.driver = args.driver.unwrap_or(server.driver);
     let options = Options { demo: args.demo };
     let data_dir = config.server.data_dir.clone();
-    let tell = |started: &Started| welcome(started, args.demo, &data_dir);
+    let tell = |started: &Started| {
+        settle();
+        welcome(started, args.demo, &data_dir);
+    };
     let reload = || {
         let mut fresh = load(common)?;
         // What was bound at the start stays as it is.
