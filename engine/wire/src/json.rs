@@ -201,14 +201,15 @@ impl<'b> Cursor<'b> {
             return Ok(self.close(start));
         }
         loop {
+            // A key of another type is no JSON at all; nothing that a user could correct.
+            if self.next_byte()? != b'"' {
+                return Err(self.error(JsonErrorKind::UnexpectedByte));
+            }
             let key = self.string()?;
             self.expect(b':')?;
             member(key, self)?;
             match self.next_byte()? {
-                b',' => {
-                    self.at += 1;
-                    self.next_byte()?;
-                }
+                b',' => self.at += 1,
                 b'}' => return Ok(self.close(start)),
                 _ => return Err(self.error(JsonErrorKind::UnexpectedByte)),
             }
