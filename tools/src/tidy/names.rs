@@ -56,6 +56,7 @@ const SQL_PLACES: &[&str] = &["engine/store/", "tests/"];
 const UNSAFE_PLACES: &[(&str, &str)] = &[
     ("bench/", "measures: counting allocators and the system's clocks"),
     ("engine/route/src/score.rs", "one loop is built for AVX2 and called where the CPU has it"),
+    ("engine/src/main.rs", "asks the allocator to give memory back"),
     ("engine/src/rt.rs", "system calls on sockets, rings and cores"),
     ("engine/store/examples/", "measures: the system's clocks"),
     ("engine/store/src/segment.rs", "a journal that is memory until the system writes it"),
