@@ -65,7 +65,8 @@ fn a_key_survives_a_restart_and_its_secret_stands_in_no_file() {
             if entry.path().is_dir() {
                 folders.push(entry.path());
             } else {
-                let bytes = std::fs::read(entry.path()).expect("its files");
+                // The gateway removes journal segments that it has folded.
+                let Ok(bytes) = std::fs::read(entry.path()) else { continue };
                 let found = bytes.windows(secret.len()).any(|window| window == secret);
                 assert!(!found, "{} holds a key", entry.path().display());
             }
