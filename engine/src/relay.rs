@@ -244,6 +244,8 @@ impl Relay {
             }
             EventKind::Preamble => Ok(true),
             EventKind::Usage => Ok(!self.hides_usage),
+            // An end mark without a reason why the model stopped ends nothing.
+            EventKind::End if !facts.finish => Err(StreamFault::Interrupted),
             // Text in several data lines is legal and never an end mark worth repeating.
             EventKind::End if is_plain => {
                 facts.ended = true;
@@ -329,6 +331,7 @@ mod tests {
         type Events = &'static [&'static str];
         let rows: &[(Events, Result<Events, StreamFault>)] = &[
             (&[HELLO, TEXT], Err(StreamFault::Interrupted)),
+            (&[HELLO, TEXT, DONE], Err(StreamFault::Interrupted)),
             (&[], Err(StreamFault::Interrupted)),
             (&[HELLO, TEXT, STOP], Ok(&[HELLO, TEXT, STOP, DONE])),
             (&[HELLO, TEXT, STOP, "data: {\"choi"], Ok(&[HELLO, TEXT, STOP, DONE])),

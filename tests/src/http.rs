@@ -108,7 +108,8 @@ impl Connection {
         Answer { status, fields: fields.collect(), body: Vec::new() }
     }
 
-    fn with_body(&mut self, mut answer: Answer) -> Answer {
+    /// Reads the body behind a head.
+    pub fn with_body(&mut self, mut answer: Answer) -> Answer {
         match (answer.field("content-length"), answer.field("transfer-encoding")) {
             (Some(length), None) => {
                 let length = length.parse().expect("Content-Length is a number");
