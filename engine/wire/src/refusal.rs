@@ -18,7 +18,7 @@ macro_rules! kinds {
     ($($kind:ident $status:literal $side:ident $type:literal $code:literal $message:literal,)+) => {
         /// What was refused, and why.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Kind { $(#[doc = $message] $kind,)+ }
+        pub enum Kind { $(#[doc = concat!("Says `", $message, "`")] $kind,)+ }
 
         impl Kind {
             /// All kinds, in the order of the list.
