@@ -164,8 +164,8 @@ impl Gateway {
         self.folder.path()
     }
 
-    /// The sum of all samples of a metric whose labels hold each of `labels` (`model="x"`). Counts
-    /// are merged when asked for.
+    /// The sum of all samples of a metric whose labels hold each of `labels` (`model="x"`). Cores hand
+    /// their counts over once a second: wait with [`Gateway::until`].
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         sum_of(&self.metrics(), name, labels)
     }

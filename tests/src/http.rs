@@ -1,6 +1,7 @@
 //! A client of HTTP/1.1 that says exactly what it is told and reads exactly what comes: for
 //! questions that no library would ask.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub struct Connection {
 }
 
 /// One response.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// 100 to 599.
     pub status: u16,
@@ -25,6 +26,24 @@ pub struct Answer {
     pub fields: Vec<(String, String)>,
     /// Without chunk framing.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN_MAX: usize = 2000;
+        let shown: String = self.text().chars().take(SHOWN_MAX).collect();
+        write!(f, "{} {:?}\n{shown}", self.status, self.fields)
+    }
+}
+
+/// A request for an answer in a conversation, word for word.
+pub fn chat(key: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
 }
 
 impl Answer {

@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 
 use loadtest::provider::{Config, Fault, Provider, Script};
 use serde_json::{Value, json};
-use tests::http::Answer;
+use tests::http::{self, Answer};
 use tests::{FakeModel, Gateway, Setup};
 
 const MODEL: FakeModel = FakeModel { id: "fake/one", ability: 0.0, input: 1_000, output: 2_000 };
 
 fn post(gateway: &Gateway, body: &[u8]) -> Answer {
     let mut connection = gateway.connect();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
-        gateway.key(),
-        body.len()
-    );
-    connection.send(&[head.as_bytes(), body].concat());
+    connection.send(&http::chat(gateway.key(), body));
     connection.answer()
 }
 

@@ -4,30 +4,28 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use loadtest::provider::{Config, Provider};
+use tests::http::{self, Answer};
 use tests::{FakeModel, Gateway, Setup};
 
 const MODEL: FakeModel = FakeModel { id: "fake/one", ability: 0.0, input: 50_000, output: 200_000 };
 
-fn ask(gateway: &Gateway, key: &str, model: &str) -> tests::http::Answer {
+fn ask(gateway: &Gateway, key: &str, model: &str) -> Answer {
     let body = format!(
         r#"{{"model":"{model}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}"#
     );
     let mut connection = gateway.connect();
-    let length = body.len();
-    connection.send(
-        format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
-        )
-        .as_bytes(),
-    );
+    connection.send(&http::chat(key, body.as_bytes()));
     connection.answer()
 }
 
 /// Runs the binary in `folder` to its end.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    let mut program = Command::new(tests::pointsman());
-    program.args(arguments).current_dir(folder).env_clear().output().expect("it can be started")
+    Command::new(tests::pointsman())
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .output()
+        .expect("it can be started")
 }
 
 #[test]
