@@ -52,6 +52,10 @@ const SAMPLES_MAX: u32 = 64;
 const ERROR_HALF_LIFE_US: f32 = 60e6;
 const LATENCY_HALF_LIFE_US: f32 = 600e6;
 
+/// How far a host's own measurements may move the priors of what it has not measured.
+const SCALE_MIN: f32 = 0.001;
+const SCALE_MAX: f32 = 4.0;
+
 /// What went wrong with an attempt, as far as the health of its target is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
@@ -100,6 +104,25 @@ pub struct Prior {
 impl Prior {
     /// A hosted model of middle size: 0.8 s to the first token, then 60 tokens a second.
     pub const HOSTED: Prior = Prior { ttft_us: 800_000.0, us_per_token: 16_667.0 };
+}
+
+impl Prior {
+    /// The prior where everything differs from what was assumed by these factors.
+    pub(crate) fn scaled(self, scale: Scale) -> Prior {
+        Prior {
+            ttft_us: self.ttft_us * scale.ttft.clamp(SCALE_MIN, SCALE_MAX),
+            us_per_token: self.us_per_token * scale.pace.clamp(SCALE_MIN, SCALE_MAX),
+        }
+    }
+}
+
+/// Measured latency over assumed latency.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scale {
+    /// Of the time to the first content byte.
+    pub(crate) ttft: f32,
+    /// Of the time per token.
+    pub(crate) pace: f32,
 }
 
 impl Default for Prior {
@@ -334,8 +357,17 @@ impl Health {
         (1.0 - self.error).clamp(0.02, 1.0)
     }
 
-    /// Moves what nothing confirmed for `elapsed_us` back to the prior.
+    /// Whether a complete answer has been seen.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.samples > 0
+    }
+
+    /// Moves what nothing confirmed for `elapsed_us` back to the prior; without any measurement the
+    /// prior is all there is.
     pub fn relax(&mut self, elapsed_us: u64, prior: Prior) {
+        if self.samples == 0 {
+            (self.ttft_us, self.us_per_token) = (prior.ttft_us, prior.us_per_token);
+        }
         if self.samples == 0 && self.error == 0.0 {
             return;
         }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::health::{FailureKind, Gate, Health, HealthWords, Prior};
+use crate::health::{FailureKind, Gate, Health, HealthWords, Prior, Scale};
 use crate::{Columns, OfferIx};
 
 /// Health by offer. An offer that the columns do not hold is ignored, whatever is said of it: an
@@ -132,11 +132,17 @@ impl HealthTable {
     }
 
     /// Lets old findings fade; to be called now and then, each second say.
+    ///
+    /// What nobody has measured yet is assumed to differ from its prior as the measured ones do: on a
+    /// host where all of them answer ten times as fast, the next one will too. Otherwise the first
+    /// offer that happens to be tried looks best for ever, because the others are never tried.
     pub fn relax(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.relaxed_at);
         self.relaxed_at = now;
+        let scale = self.measured_scale();
         for row in 0..self.states.len() {
-            self.states[row].relax(elapsed, self.columns.prior[row]);
+            let prior = self.columns.prior[row].scaled(scale);
+            self.states[row].relax(elapsed, prior);
             self.mirror(row);
         }
         self.resting.retain(|row| {
@@ -144,6 +150,20 @@ impl HealthTable {
             self.is_resting[*row as usize] = rests;
             rests
         });
+    }
+
+    /// By how much measured latencies differ from their priors: the geometric means of the ratios.
+    fn measured_scale(&self) -> Scale {
+        let (mut ttft, mut pace, mut measured) = (0.0f64, 0.0f64, 0u32);
+        for (health, prior) in self.states.iter().zip(&self.columns.prior) {
+            if health.is_measured() {
+                ttft += f64::from(health.ttft_us().max(1.0) / prior.ttft_us).ln();
+                pace += f64::from(health.us_per_token().max(1.0) / prior.us_per_token).ln();
+                measured += 1;
+            }
+        }
+        let mean = |sum: f64| (sum / f64::from(measured.max(1))).exp() as f32;
+        Scale { ttft: mean(ttft), pace: mean(pace) }
     }
 
     /// Offers that are open or half-open by statistics.
@@ -208,4 +228,32 @@ impl HealthTable {
 impl Prior {
     /// A model on the machine or in the house: first token in 0.3 s, then 40 tokens a second.
     pub const LOCAL: Prior = Prior { ttft_us: 300_000.0, us_per_token: 25_000.0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn table(offers: u32) -> HealthTable {
+        let rows = (0..offers).map(|index| fixture::offer(index, index, index as u16));
+        HealthTable::new(Arc::new(Columns::from_rows(rows)))
+    }
+
+    #[test]
+    fn what_nobody_has_measured_is_assumed_to_be_like_the_rest() {
+        let mut table = table(3);
+        let first = OfferIx(0);
+        for _ in 0..20 {
+            table.on_success(first, 1_000, 8_000, 9_600, 96);
+        }
+        table.relax(1_000_000);
+        let measured = table.health(first).expect("a row").ttft_us();
+        let unmeasured = table.health(OfferIx(1)).expect("a row").ttft_us();
+        assert!((0.8..1.25).contains(&(unmeasured / measured)), "{unmeasured} against {measured}");
+        // A measurement of its own counts more than what others do.
+        table.on_success(OfferIx(1), 2_000_000, 400_000, 500_000, 10);
+        table.relax(3_000_000);
+        assert!(table.health(OfferIx(1)).expect("a row").ttft_us() > 100_000.0);
+    }
 }
