@@ -152,11 +152,18 @@ struct UsageArgs {
     json: bool,
 }
 
-/// Does what the command line says. Gives the process's exit code. `settle` is called once when a
-/// server has started.
-pub fn run(begun: Instant, settle: fn()) -> i32 {
+/// What only the binary itself can do for its process.
+pub struct Host {
+    /// Called once when a server has started.
+    pub give_back_memory: fn(),
+    /// Called before a command that only prints.
+    pub end_on_broken_pipe: fn(),
+}
+
+/// Does what the command line says. Gives the process's exit code.
+pub fn run(begun: Instant, host: &Host) -> i32 {
     let cli = Cli::parse();
-    match dispatch(cli, begun, settle) {
+    match dispatch(cli, begun, host) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("pointsman: {error}");
@@ -167,11 +174,14 @@ pub fn run(begun: Instant, settle: fn()) -> i32 {
 
 type Done = Result<(), String>;
 
-fn dispatch(cli: Cli, begun: Instant, settle: fn()) -> Done {
+fn dispatch(cli: Cli, begun: Instant, host: &Host) -> Done {
     let common = cli.common;
+    if !matches!(cli.command, None | Some(Command::Serve(_))) {
+        (host.end_on_broken_pipe)();
+    }
     match cli.command {
-        None => serve(&common, &cli.serve, begun, settle),
-        Some(Command::Serve(args)) => serve(&common, &args, begun, settle),
+        None => serve(&common, &cli.serve, begun, host),
+        Some(Command::Serve(args)) => serve(&common, &args, begun, host),
         Some(Command::Check) => check(&common),
         Some(Command::Key(command)) => key(&common, command),
         Some(Command::Usage(args)) => usage(&common, &args),
@@ -191,7 +201,7 @@ fn load(common: &Common) -> Result<Config, String> {
     Ok(config)
 }
 
-fn serve(common: &Common, args: &ServeArgs, begun: Instant, settle: fn()) -> Done {
+fn serve(common: &Common, args: &ServeArgs, begun: Instant, host: &Host) -> Done {
     start_log(args.log_format);
     let mut config = load(common)?;
     if args.demo && common.data_dir.is_none() {
@@ -205,7 +215,7 @@ fn serve(common: &Common, args: &ServeArgs, begun: Instant, settle: fn()) -> Don
     let options = Options { demo: args.demo };
     let data_dir = config.server.data_dir.clone();
     let tell = |started: &Started| {
-        settle();
+        (host.give_back_memory)();
         welcome(started, args.demo, &data_dir);
     };
     let reload = || {
@@ -251,7 +261,8 @@ fn welcome(started: &Started, demo: bool, data_dir: &Path) {
              curl http://{listen}/v1/chat/completions \\\n    \
              -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    \
              -d '{{\"model\":\"auto\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Write a haiku about trains\"}}]}}'\n\n  \
-             pointsman usage --data-dir {} --by model\n",
+             {} usage --data-dir {} --by model\n",
+            std::env::args().next().unwrap_or_else(|| "pointsman".to_owned()),
             data_dir.display()
         ));
     }

@@ -7,7 +7,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let begun = std::time::Instant::now();
-    std::process::exit(engine::cli::run(begun, give_back_memory));
+    let host = engine::cli::Host { give_back_memory, end_on_broken_pipe };
+    std::process::exit(engine::cli::run(begun, &host));
+}
+
+/// `pointsman usage | head` ends in silence, like every other tool. Not for the server, which must
+/// outlive whoever reads its output.
+fn end_on_broken_pipe() {
+    // SAFETY: it sets a signal's action to the default one; no handler of ours is involved, and no
+    // other thread runs yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Building the catalogue takes ten times the memory that it keeps. The allocator would give that
