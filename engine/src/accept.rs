@@ -45,6 +45,9 @@ pub struct Client {
     pub must_close: bool,
     /// Whether a byte of the current response has been handed to the socket.
     pub has_answered: bool,
+    /// Whether the current request is a `HEAD`: its response has no body, a refusal's no more than
+    /// another's, or the client would read the body as its next response.
+    pub head_only: bool,
     /// Bytes at the front of `incoming` that belong to the current request.
     request_len: usize,
     /// The body of the current request as far as nobody has read it.
@@ -71,8 +74,6 @@ pub struct Arrived {
     pub request_id: Option<ArrayString<128>>,
     /// Whether the client understands chunks.
     pub takes_chunks: bool,
-    /// Whether only the head of the response is wanted.
-    pub head_only: bool,
     /// Where in [`Client::incoming`] the body stands.
     pub body: Range<usize>,
     /// When its head was there.
@@ -121,6 +122,7 @@ impl Client {
             outgoing: Vec::with_capacity(READ_ROOM),
             must_close: false,
             has_answered: false,
+            head_only: false,
             request_len: 0,
             unread: Unread::Nothing,
         }
@@ -227,11 +229,13 @@ pub async fn accept(core: &Core, client: &mut Client) -> Result<Arrived, Stop> {
     let timeouts = core.routing().snapshot.timeouts.clone();
     // Until a head was understood, nothing behind it can be trusted to be a request.
     client.must_close = true;
+    client.head_only = false;
     let head_len = read_head(client, &timeouts).await?;
     client.watch.begin_request(Timeouts::of(timeouts.total_ms));
     client.request_len = head_len;
     let (mut arrived, framing, expects_continue) = {
         let head = http1::request(&client.incoming[..head_len])?;
+        client.head_only = head.method == Method::Head;
         client.must_close = !head.keep_alive || core.shared.phase.is_leaving();
         client.unread = match head.framing {
             // A client that waits for our word may send the body or not once it is refused.
@@ -302,7 +306,6 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
         strategy,
         request_id: head.request_id.and_then(|id| ArrayString::from(id).ok()),
         takes_chunks: head.takes_chunks,
-        head_only: head.method == Method::Head,
         body: 0..0,
         at: Instant::now(),
     })

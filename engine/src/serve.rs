@@ -398,7 +398,7 @@ async fn simple(
     };
     client.settle_close();
     let closes = client.must_close;
-    reply::json(&mut client.outgoing, &core.date.borrow(), closes, &body, arrived.head_only);
+    reply::json(&mut client.outgoing, &core.date.borrow(), closes, &body, client.head_only);
     client.send(0, Timeouts::of(routing.snapshot.timeouts.write_ms)).await
 }
 
@@ -452,6 +452,9 @@ async fn refuse(core: &Core, client: &mut Client, stop: Stop) -> bool {
     let date = core.date.borrow().clone();
     let closes = client.must_close;
     reply::refuse(&mut client.outgoing, &date, closes, &id, &refusal, allow.flatten(), &body);
+    if client.head_only {
+        client.outgoing.truncate(client.outgoing.len() - body.len());
+    }
     let limit = Timeouts::of(core.routing().snapshot.timeouts.write_ms);
     client.send(0, limit).await.is_ok()
 }
