@@ -325,20 +325,19 @@ async fn attempt_once(
     target: &Target,
 ) -> Result<(Connection, Begun), Failed> {
     let timeouts = &routing.snapshot.timeouts;
-    loop {
-        let mut connection = match core.pool.take(&target.origin) {
-            Some(connection) => connection,
-            None => connect(client, target, timeouts).await?,
-        };
+    if let Some(mut connection) = core.pool.take(&target.origin) {
         match exchange(routing, client, arrived, understood, target, &mut connection).await {
             Ok(answer) => return Ok((connection, answer)),
             Err(Failed::Fault(fault))
-                if connection.is_reused
-                    && connection.incoming.is_empty()
-                    && fault.result == AttemptResult::Interrupted => {}
+                if connection.is_unproven && fault.result == AttemptResult::Interrupted => {}
             Err(failed) => return Err(failed),
         }
     }
+    // Not from the pool again: a request at which a provider hangs up would go out once for each
+    // idle connection, and nobody would count it.
+    let mut connection = connect(client, target, timeouts).await?;
+    let answer = exchange(routing, client, arrived, understood, target, &mut connection).await?;
+    Ok((connection, answer))
 }
 
 async fn connect(
@@ -363,7 +362,7 @@ async fn connect(
         Err(_) => return Err(Fault::connect().into()),
     };
     let incoming = Vec::with_capacity(READ_ROOM);
-    Ok(Connection { transport, incoming, is_reused: false })
+    Ok(Connection { transport, incoming, is_unproven: false })
 }
 
 /// Sends the request and reads the answer: all of it, or up to its first content.
@@ -487,7 +486,9 @@ async fn read(
 ) -> Result<usize, Ended> {
     let fd = connection.transport.as_raw_fd();
     let reading = connection.transport.read(&mut connection.incoming, room);
-    client.watch.guard_for_client(fd, limit, reading).await.map(|result| result.unwrap_or(0))
+    let count = client.watch.guard_for_client(fd, limit, reading).await?.unwrap_or(0);
+    connection.is_unproven &= count == 0;
+    Ok(count)
 }
 
 /// Reads a whole body behind its head.

@@ -218,9 +218,9 @@ pub struct Connection {
     pub transport: Transport,
     /// What was read and not used yet. Empty between two requests.
     pub incoming: Vec<u8>,
-    /// Whether an earlier request was answered on it: then a failure before the first byte of an
-    /// answer says nothing about the provider.
-    pub is_reused: bool,
+    /// Whether it comes out of the pool and nothing has come back on it since: the provider may have
+    /// closed it in the meantime, so that its failure says nothing about the provider.
+    pub is_unproven: bool,
 }
 
 /// The idle connections of one core, by origin.
@@ -243,7 +243,7 @@ impl Pool {
         while let Some((mut connection, _)) = connections.pop() {
             // Bytes that nobody asked for would be read as the answer to the next request.
             if connection.transport.is_reusable() {
-                connection.is_reused = true;
+                connection.is_unproven = true;
                 return Some(connection);
             }
         }
