@@ -74,6 +74,8 @@ pub struct TlsStream {
     session: ClientConnection,
     /// Ciphertext on its way in and out; kept between calls, so that a read allocates nothing.
     incoming: Vec<u8>,
+    /// How much of `incoming` the session has taken.
+    taken: usize,
     outgoing: Vec<u8>,
 }
 
@@ -86,7 +88,7 @@ impl TlsStream {
     ) -> io::Result<TlsStream> {
         let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let (incoming, outgoing) = (Vec::with_capacity(RECORD_ROOM), Vec::new());
-        let mut stream = TlsStream { socket, session, incoming, outgoing };
+        let mut stream = TlsStream { socket, session, incoming, taken: 0, outgoing };
         while stream.session.is_handshaking() {
             stream.flush().await?;
             if !stream.session.is_handshaking() {
@@ -107,7 +109,8 @@ impl TlsStream {
         }
         loop {
             let start = buffer.len();
-            let wanted = buffer.capacity() - start;
+            // A record at a time: a large buffer would be zeroed anew for each.
+            let wanted = (buffer.capacity() - start).min(RECORD_ROOM);
             // The spare room is zeroed before rustls writes into it: `Read` takes initialised bytes.
             buffer.resize(start + wanted, 0);
             let result = self.session.reader().read(&mut buffer[start..]);
@@ -140,6 +143,14 @@ impl TlsStream {
     /// tickets may have come in the meantime and are taken in; data, which nobody asked for, makes it
     /// bad.
     pub fn is_reusable(&mut self) -> bool {
+        // What came in one flight with the last answer is here already, and not in the socket.
+        let quiet = |state: rustls::IoState| {
+            state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
+        };
+        if self.taken < self.incoming.len() || !self.session.process_new_packets().is_ok_and(quiet)
+        {
+            return false;
+        }
         let mut bytes = [0u8; 4096];
         loop {
             match rt::read_now(self.socket.as_raw_fd(), &mut bytes) {
@@ -150,11 +161,8 @@ impl TlsStream {
                         if self.session.read_tls(&mut rest).is_err() {
                             return false;
                         }
-                        match self.session.process_new_packets() {
-                            Ok(state) if state.plaintext_bytes_to_read() > 0 => return false,
-                            Ok(state) if state.peer_has_closed() => return false,
-                            Ok(_) => {}
-                            Err(_) => return false,
+                        if !self.session.process_new_packets().is_ok_and(quiet) {
+                            return false;
                         }
                     }
                 }
@@ -163,18 +171,26 @@ impl TlsStream {
         }
     }
 
+    /// Gives the session ciphertext, read from the socket when none is left, until it has plaintext
+    /// to read: it takes no more while more than a record of that waits.
     async fn receive(&mut self) -> io::Result<usize> {
-        self.incoming.clear();
-        let count = self.socket.read(&mut self.incoming, RECORD_ROOM).await?;
-        let mut rest = &self.incoming[..];
+        if self.taken == self.incoming.len() {
+            self.incoming.clear();
+            self.taken = 0;
+            self.socket.read(&mut self.incoming, RECORD_ROOM).await?;
+        }
+        let from = self.taken;
         loop {
+            let mut rest = &self.incoming[self.taken..];
             // With no bytes left this tells the session that the peer has ended.
             self.session.read_tls(&mut rest)?;
-            self.session
+            self.taken = self.incoming.len() - rest.len();
+            let state = self
+                .session
                 .process_new_packets()
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if rest.is_empty() {
-                return Ok(count);
+            if self.taken == self.incoming.len() || state.plaintext_bytes_to_read() > 0 {
+                return Ok(self.taken - from);
             }
         }
     }
