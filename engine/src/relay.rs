@@ -217,6 +217,9 @@ impl Relay {
             self.out.truncate(at);
         } else if self.out.len() - at > sse::EVENT_BYTES_MAX {
             return Err(StreamFault::Malformed("event larger than 1 MiB"));
+        } else if !self.facts.has_content && self.ready > sse::EVENT_BYTES_MAX {
+            // Nothing is sent before the first content, so what opens the answer is collected.
+            return Err(StreamFault::Malformed("more than 1 MiB before the first content"));
         }
         if self.facts.body_done { self.finish_up() } else { Ok(()) }
     }
@@ -360,6 +363,15 @@ mod tests {
         for _ in 0..=sse::EVENT_BYTES_MAX / 4096 {
             result = result.and_then(|()| relay.take(&mut vec![b'a'; 4096]));
         }
+        assert!(matches!(result, Err(StreamFault::Malformed(_))));
+    }
+
+    #[test]
+    fn an_endless_preamble_is_cut() {
+        let mut relay = relay(true);
+        let piece = HELLO.repeat(200);
+        let rounds = sse::EVENT_BYTES_MAX / piece.len() + 1;
+        let result = (0..rounds).try_for_each(|_| relay.take(&mut piece.clone().into_bytes()));
         assert!(matches!(result, Err(StreamFault::Malformed(_))));
     }
 
