@@ -152,12 +152,15 @@ impl Client {
 
     /// Makes ready for the next request. False when the connection has to end.
     pub async fn finish_request(&mut self) -> bool {
+        if self.must_close {
+            return false;
+        }
         let reusable = match self.unread {
             Unread::Nothing => true,
             Unread::Bytes(bytes) => bytes <= DRAIN_BYTES_MAX && self.drop_unread(bytes).await,
             Unread::Unknown => false,
         };
-        if !reusable || self.must_close {
+        if !reusable {
             return false;
         }
         self.incoming.drain(..self.request_len.min(self.incoming.len()));
@@ -200,11 +203,16 @@ impl Client {
             return true;
         }
         left -= after_head;
+        let until = Instant::now() + LINGER;
         while left > 0 {
+            let time = until.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return false;
+            }
             self.incoming.clear();
             self.request_len = 0;
             let reading = self.stream.read(&mut self.incoming, READ_ROOM);
-            match self.watch.guard(socket, LINGER, reading).await {
+            match self.watch.guard(socket, time, reading).await {
                 Ok(Ok(count @ 1..)) => {
                     self.request_len = (count as u64).min(left) as usize;
                     left -= self.request_len as u64;
