@@ -130,14 +130,32 @@ impl Client {
 
     /// Writes what stands in `outgoing` from `start` on.
     pub async fn send(&mut self, start: usize, limit: Duration) -> Result<(), Stop> {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let range = start..outgoing.len();
+        let sent = self.send_from(&mut outgoing, range, limit).await;
+        self.outgoing = outgoing;
+        sent
+    }
+
+    /// Writes the bytes of `range` of `buffer`; `limit` is for each piece of [`rt::WRITE_PIECE`].
+    pub async fn send_from(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        range: Range<usize>,
+        limit: Duration,
+    ) -> Result<(), Stop> {
         self.has_answered = true;
         let socket = self.stream.as_raw_fd();
-        let range = start..self.outgoing.len();
-        let writing = self.stream.write_all(&mut self.outgoing, range);
-        match self.watch.guard(socket, limit, writing).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Stop::Gone),
+        let mut from = range.start;
+        while from < range.end {
+            let to = range.end.min(from + rt::WRITE_PIECE);
+            let writing = self.stream.write_all(buffer, from..to);
+            match self.watch.guard(socket, limit, writing).await {
+                Ok(Ok(())) => from = to,
+                _ => return Err(Stop::Gone),
+            }
         }
+        Ok(())
     }
 
     /// Decides, before a head is written that may have to say so, whether the connection ends after

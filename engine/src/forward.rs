@@ -10,10 +10,11 @@ use crate::config::Timeouts;
 use crate::core::{Core, Routing};
 use crate::decide::Understood;
 use crate::relay::{Relay, StreamFault};
+use crate::rt;
 use crate::snapshot::Target;
 use crate::stats::AttemptResult;
 use crate::upstream::{Connection, Transport};
-use crate::watch::Ended;
+use crate::watch::{Ended, Watch};
 use models::catalogue::OfferIx;
 use route::{Attempt, FailureKind, Plan};
 use std::fmt::Write;
@@ -431,17 +432,34 @@ async fn send(
     if !separate {
         out.extend_from_slice(&body[rest..]);
     }
-    let fd = connection.transport.as_raw_fd();
     let limit = Timeouts::of(timeouts.write_ms);
     let range = 0..client.outgoing.len();
-    let writing = connection.transport.write_all(&mut client.outgoing, range);
-    let mut written = client.watch.guard_for_client(fd, limit, writing).await?;
-    if separate && written.is_ok() {
+    write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
+    if separate {
         let range = arrived.body.start + rest..arrived.body.end;
-        let writing = connection.transport.write_all(&mut client.incoming, range);
-        written = client.watch.guard_for_client(fd, limit, writing).await?;
+        write(&client.watch, connection, &mut client.incoming, range, limit).await?;
     }
-    written.map_err(|_| Fault::interrupted().into())
+    Ok(())
+}
+
+/// Writes to the provider; `limit` is for each piece of [`rt::WRITE_PIECE`].
+async fn write(
+    watch: &Watch,
+    connection: &mut Connection,
+    buffer: &mut Vec<u8>,
+    range: Range<usize>,
+    limit: Duration,
+) -> Result<(), Failed> {
+    let fd = connection.transport.as_raw_fd();
+    let mut from = range.start;
+    while from < range.end {
+        let to = range.end.min(from + rt::WRITE_PIECE);
+        let writing = connection.transport.write_all(buffer, from..to);
+        let written = watch.guard_for_client(fd, limit, writing).await?;
+        written.map_err(|_| Fault::interrupted())?;
+        from = to;
+    }
+    Ok(())
 }
 
 async fn read_head(

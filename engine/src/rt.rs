@@ -24,6 +24,10 @@ const RING_ENTRIES: u32 = 1024;
 /// Connections that the kernel keeps for us before `accept`.
 const BACKLOG: i32 = 4096;
 
+/// Longest piece that is written under one limit of time, in bytes: a limit bounds a peer that does
+/// not read, not the time that a long body takes.
+pub const WRITE_PIECE: usize = 256 * 1024;
+
 /// Which event loop to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

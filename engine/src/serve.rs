@@ -163,14 +163,9 @@ async fn write_whole(
         return client.send(0, limit).await;
     }
     client.send(0, limit).await?;
-    let fd = client.stream.as_raw_fd();
-    let writing = client.stream.write_all(&mut connection.incoming, body);
-    let written = client.watch.guard(fd, limit, writing).await;
+    let sent = client.send_from(&mut connection.incoming, body, limit).await;
     give_back(&core.pool, origin, connection, reusable);
-    match written {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(Stop::Gone),
-    }
+    sent
 }
 
 #[expect(clippy::too_many_arguments, reason = "one stage's facts, each with a name of its own")]
@@ -202,13 +197,8 @@ async fn relay_stream(
         if relay.has_ready() {
             let start = relay.seal(false);
             let sent = if head_is_out {
-                let fd = client.stream.as_raw_fd();
                 let range = start..relay.out().len();
-                let writing = client.stream.write_all(relay.out(), range);
-                match client.watch.guard(fd, write, writing).await {
-                    Ok(Ok(())) => Ok(()),
-                    _ => Err(Stop::Gone),
-                }
+                client.send_from(relay.out(), range, write).await
             } else {
                 client.outgoing.extend_from_slice(&relay.out()[start..]);
                 head_is_out = true;
