@@ -362,15 +362,17 @@ async fn read_head(client: &mut Client, timeouts: &Timeouts) -> Result<usize, St
             skipped_crlf = true;
         }
         if let Some(end) = http1::head_end(&client.incoming, searched) {
+            client.watch.begin_head();
             if end > http1::HEAD_BYTES_MAX {
                 return Err(Refusal::new(Kind::HeadTooLarge).into());
             }
             return Ok(end);
         }
-        searched = client.incoming.len();
-        if searched > 0 {
-            http1::check_partial(&client.incoming)?;
+        if !client.incoming.is_empty() {
+            client.watch.begin_head();
+            http1::check_partial(&client.incoming, searched)?;
         }
+        searched = client.incoming.len();
         let limit = if client.incoming.is_empty() {
             Timeouts::of(timeouts.idle_ms)
         } else {

@@ -69,6 +69,7 @@ impl Watchers {
         slot.index.set(watches.len());
         slot.client.set(client);
         slot.last_deadline_ms.set(u64::MAX);
+        slot.idle.set(true);
         watches.push(Rc::clone(&slot));
         Watch { slot, watchers: Rc::clone(self) }
     }
@@ -180,9 +181,13 @@ impl Watch {
         output
     }
 
+    /// A request has begun to arrive: it is served to its end.
+    pub fn begin_head(&self) {
+        self.slot.idle.set(false);
+    }
+
     /// Bounds all waits of the request that begins.
     pub fn begin_request(&self, limit: Duration) {
-        self.slot.idle.set(false);
         self.slot.last_deadline_ms.set(self.deadline(limit));
     }
 
@@ -195,11 +200,6 @@ impl Watch {
     /// Whether the request's own limit is what ended the last wait.
     pub fn request_is_overdue(&self) -> bool {
         self.watchers.now_ms() >= self.slot.last_deadline_ms.get()
-    }
-
-    /// Whether the client has closed its side, looked up now.
-    pub fn client_has_gone(&self) -> bool {
-        rt::peek(self.slot.client.get()) == rt::Peek::Closed
     }
 
     fn deadline(&self, limit: Duration) -> u64 {

@@ -99,16 +99,23 @@ pub fn leading_crlf(bytes: &[u8]) -> usize {
 }
 
 /// Checks what is there of a head that has not ended yet, so that garbage is refused when it is
-/// seen and not when a time-out ends it.
-pub fn check_partial(bytes: &[u8]) -> Result<(), Refusal> {
+/// seen and not when a time-out ends it. `searched` is how many bytes an earlier call has looked at:
+/// a head that comes byte by byte is not searched anew with each.
+pub fn check_partial(bytes: &[u8], searched: usize) -> Result<(), Refusal> {
     if bytes.len() > HEAD_BYTES_MAX {
         return Err(head_too_large("the request head is larger than 64 KiB"));
     }
+    // The last byte that was seen may be a CR, of which only now is to be told whether it stands
+    // alone; an LF there has been judged with the CR before it.
+    let last = searched.saturating_sub(1);
+    let from = last + usize::from(bytes.get(last) == Some(&b'\n'));
     match bytes.first() {
         Some(byte) if !byte.is_ascii_alphabetic() && *byte != b'\r' => {
             Err(bad("the request line does not begin with a method"))
         }
-        _ if has_bare_line_end(bytes) => Err(bad("bare CR or LF in the request head")),
+        _ if has_bare_line_end(bytes.get(from..).unwrap_or_default()) => {
+            Err(bad("bare CR or LF in the request head"))
+        }
         _ => Ok(()),
     }
 }
@@ -471,6 +478,22 @@ mod tests {
     }
 
     /// One row per rule: a request head, and the status that it gets.
+    #[test]
+    fn a_head_is_judged_the_same_however_it_is_cut() {
+        let rows = [
+            ("GET / HTTP/1.1\r\nA: b\r\n", true),
+            ("GET / HTTP/1.1\r\nA: b\nC", false),
+            ("GET /\rX", false),
+        ];
+        for (head, is_good) in rows {
+            for cut in 0..head.len() {
+                let seen = check_partial(&head.as_bytes()[..cut], 0);
+                let all = seen.and_then(|()| check_partial(head.as_bytes(), cut));
+                assert_eq!(all.is_ok(), is_good, "{head:?} cut at {cut}");
+            }
+        }
+    }
+
     #[test]
     fn heads_are_read_strictly() {
         let long_field = format!("GET / HTTP/1.1\nHost: h\nX: {}", "a".repeat(FIELD_BYTES_MAX));
