@@ -270,6 +270,15 @@ pub fn peek(fd: RawFd) -> Peek {
     }
 }
 
+/// Whether the peer has ended its side or the connection failed, also when bytes that nobody has
+/// read wait before that end.
+pub fn has_hung_up(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one entry of ours, which outlives the call; without a time-out it does not wait.
+    let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    found > 0
+}
+
 /// Reads what has come on a connection on which no read is running, without waiting.
 pub fn read_now(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of one buffer of the caller, which outlives the call.

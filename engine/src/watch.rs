@@ -102,7 +102,7 @@ impl Watchers {
                 slot.end(socket, Ended::Overdue);
             } else if look
                 && slot.for_client.get()
-                && rt::peek(slot.client.get()) == rt::Peek::Closed
+                && rt::has_hung_up(slot.client.get())
             {
                 slot.end(socket, Ended::ClientGone);
             }
