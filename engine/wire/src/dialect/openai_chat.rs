@@ -33,11 +33,11 @@ impl Codec for OpenAiChat {
         outgoing: &Outgoing<'_>,
         out: &mut Vec<u8>,
     ) -> usize {
-        json::patch_into(body, &patches(parsed, outgoing), out)
+        json::patch_into(body, &patches(parsed, body, outgoing), out)
     }
 
     fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize {
-        json::patched_len(body, &patches(parsed, outgoing))
+        json::patched_len(body, &patches(parsed, body, outgoing))
     }
 
     fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault> {
@@ -411,6 +411,13 @@ impl Reader {
             return Err(invalid("messages", "\"messages\" is empty: send at least one message"));
         }
         let given = self.max_completion_tokens.or(self.max_tokens);
+        if self.max_completion_tokens.is_some() && self.max_tokens.is_some() {
+            // One would be renamed to the other, and the provider would read either.
+            return Err(invalid(
+                "max_tokens",
+                ""max_tokens" and "max_completion_tokens" say the same; send one of them",
+            ));
+        }
         if given.is_some_and(|(limit, _)| limit == 0) {
             return Err(invalid("max_tokens", "the output limit must be at least 1 token"));
         }
@@ -508,11 +515,15 @@ impl Role {
 }
 
 /// The changes of a body on its way to a provider, in the order of their places.
-fn patches<'p>(parsed: &Parsed, outgoing: &Outgoing<'p>) -> ArrayVec<Patch<'p>, 4> {
+fn patches<'p>(
+    parsed: &Parsed,
+    body: &[u8],
+    outgoing: &Outgoing<'p>,
+) -> ArrayVec<Patch<'p>, 4> {
     let mut patches = ArrayVec::new();
     patches.push(Patch { span: parsed.model.span, with: outgoing.model.as_bytes() });
     if parsed.stream && outgoing.asks_usage && !parsed.usage_in_stream {
-        patches.push(usage_patch(parsed));
+        patches.push(usage_patch(parsed, body));
     }
     if let (Some(name), Some(member)) = (outgoing.max_output_field, parsed.max_output_member) {
         patches.push(Patch { span: member.key, with: name.as_bytes() });
@@ -522,7 +533,11 @@ fn patches<'p>(parsed: &Parsed, outgoing: &Outgoing<'p>) -> ArrayVec<Patch<'p>, 
 }
 
 /// Asks for the usage of a stream, which we bill by, wherever the client left room for it.
-fn usage_patch<'p>(parsed: &Parsed) -> Patch<'p> {
+fn usage_patch<'p>(parsed: &Parsed, body: &[u8]) -> Patch<'p> {
+    let is_empty = |value: Span| match value.of(body) {
+        [b'{', inside @ .., b'}'] => inside.trim_ascii().is_empty(),
+        _ => true,
+    };
     let at = |offset: u32| Span { start: offset, end: offset };
     match (parsed.stream_options, parsed.include_usage) {
         (_, Some(value)) => Patch { span: value, with: b"true" },
@@ -530,7 +545,7 @@ fn usage_patch<'p>(parsed: &Parsed) -> Patch<'p> {
             Patch { span: at(parsed.inside), with: b"\"stream_options\":{\"include_usage\":true}," }
         }
         // `null`, or an empty object: replaced whole, since a comma would be wrong in it.
-        (Some(member), None) if member.value.len() <= 4 => {
+        (Some(member), None) if is_empty(member.value) => {
             Patch { span: member.value, with: b"{\"include_usage\":true}" }
         }
         (Some(member), None) => {
