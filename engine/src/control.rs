@@ -27,6 +27,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::{Journal, JournalLimits, JournalWriter, NewKey, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 /// How often the journal is brought to the disk.
 const TEND_EVERY: Duration = Duration::from_millis(10);
@@ -132,7 +133,8 @@ pub fn run(
             .map_err(|error| StartError::of(&format!("admin {}", config.server.admin), error))?;
         let admin = listener.local_addr().map_err(|error| StartError::of("admin", error))?;
         tokio::spawn(admin::serve(listener, admin_state));
-        tokio::spawn(resolve_names(Arc::clone(&shared)));
+        let reloaded = Arc::new(Notify::new());
+        tokio::spawn(resolve_names(Arc::clone(&shared), Arc::clone(&reloaded)));
         tokio::spawn(tend(journal.clone()));
         shared.phase.set_serving();
         let current = shared.published.snapshot.load();
@@ -158,6 +160,7 @@ pub fn run(
             drain: Timeouts::of(config.timeouts.drain_ms),
             builder,
             additions,
+            reloaded,
         };
         control.run(reload).await;
         Ok(())
@@ -188,6 +191,8 @@ struct Control<'c> {
     drain: Duration,
     builder: Builder,
     additions: Option<CatalogueSource>,
+    /// Told after each reload: it may have brought names that nobody has looked up.
+    reloaded: Arc<Notify>,
 }
 
 impl Control<'_> {
@@ -264,6 +269,7 @@ impl Control<'_> {
                 tracing::info!(models = snapshot.callable_models(), "configuration reloaded");
                 self.shared.health.store(Arc::new(cells));
                 self.shared.published.snapshot.store(Arc::new(snapshot));
+                self.reloaded.notify_one();
             }
             Err(error) => {
                 tracing::error!(%error, "the new configuration is refused; the old one stays")
@@ -361,10 +367,13 @@ async fn tend(journal: Journal) {
 
 /// Looks up the names of all origins, now and again. A name that does not resolve keeps its last
 /// addresses.
-async fn resolve_names(shared: Arc<Shared>) {
+async fn resolve_names(shared: Arc<Shared>, reloaded: Arc<Notify>) {
     let mut timer = tokio::time::interval(RESOLVE_EVERY);
     loop {
-        timer.tick().await;
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = reloaded.notified() => {}
+        }
         let snapshot = shared.published.snapshot.load_full();
         for origin in &snapshot.origins {
             let origin = Arc::clone(origin);
