@@ -545,9 +545,13 @@ async fn read_error(
     let Ok(mut body) = BodyReader::new(head.framing, head.len, ERROR_BYTES_MAX) else {
         return Vec::new();
     };
-    let gap = Timeouts::of(timeouts.connect_ms);
+    let until = Instant::now() + Timeouts::of(timeouts.connect_ms);
     while let Ok(false) = body.advance(&mut connection.incoming) {
-        match read(client, connection, body.room(), gap).await {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match read(client, connection, body.room(), left).await {
             Ok(1..) => {}
             _ => break,
         }

@@ -284,14 +284,19 @@ async fn finish_message(
     mut relay: Box<crate::relay::Relay>,
 ) {
     let fd = served.connection.transport.as_raw_fd();
+    let until = Instant::now() + TRAILER_WAIT;
     while !relay.facts().body_done {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
         // A client with its next request at hand is not kept waiting for a provider's last bytes.
         if rt::peek(client.stream.as_raw_fd()) != rt::Peek::Quiet {
             return;
         }
         let incoming = &mut served.connection.incoming;
         let reading = served.connection.transport.read(incoming, PIECE_ROOM);
-        match client.watch.guard_for_client(fd, TRAILER_WAIT, reading).await {
+        match client.watch.guard_for_client(fd, left, reading).await {
             Ok(Ok(1..)) if relay.take(&mut served.connection.incoming).is_ok() => {}
             _ => return,
         }
