@@ -343,7 +343,12 @@ impl Core {
         let routing = self.routing();
         if published.generation != routing.snapshot.generation {
             // Counts name offers by their place in the old catalogue.
-            self.hand_over_stats();
+            if !self.hand_over_stats() {
+                // They would be read by the new catalogue, which may not even have that many rows.
+                let mut stats = self.stats.borrow_mut();
+                stats.offers.clear();
+                stats.decisions.clear();
+            }
             let routing = routing.carried_over(Arc::clone(&published));
             self.routing.replace(Rc::new(routing));
         } else {
@@ -391,16 +396,20 @@ impl Core {
         }
     }
 
-    /// Gives the counts to the control thread, if it has taken the last ones.
-    pub fn hand_over_stats(&self) {
+    /// Gives the counts to the control thread, if it has taken the last ones. False when it
+    /// has not, and counting goes on in the same set.
+    pub fn hand_over_stats(&self) -> bool {
         let at = usize::from(self.index);
         let mut stats = self.stats.borrow_mut();
         stats.snapshot = Some(Arc::clone(&self.routing.borrow().snapshot));
         let empty = self.shared.stats_empty[at].pop().unwrap_or_default();
         let full = std::mem::replace(&mut *stats, empty);
-        if let Err(full) = self.shared.stats_full[at].push(full) {
-            // The control thread is behind: go on counting in the same set.
-            *stats = full;
+        match self.shared.stats_full[at].push(full) {
+            Ok(()) => true,
+            Err(full) => {
+                *stats = full;
+                false
+            }
         }
     }
 }
