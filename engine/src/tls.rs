@@ -211,3 +211,96 @@ impl AsRawFd for TlsStream {
         self.socket.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::ServerConnection;
+    use std::net::{SocketAddr, TcpListener};
+    use std::time::Duration;
+
+    /// Answers one byte of a client with `records`, one TLS record for each, in one flight.
+    fn server(records: Vec<Vec<u8>>) -> (SocketAddr, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| {
+                config
+                    .with_no_client_auth()
+                    .with_single_cert(vec![made.cert.der().clone()], key.into())
+            })
+            .expect("a server's settings");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().expect("a client");
+            let mut session = ServerConnection::new(Arc::new(config)).expect("a session");
+            session.set_buffer_limit(None);
+            let mut byte = [0];
+            rustls::Stream::new(&mut session, &mut socket).read_exact(&mut byte).expect("a byte");
+            let mut flight = Vec::new();
+            for record in records {
+                session.writer().write_all(&record).expect("room");
+                while session.wants_write() {
+                    session.write_tls(&mut flight).expect("a record");
+                }
+            }
+            socket.write_all(&flight).expect("the client reads");
+            // The client ends the connection.
+            let _ = socket.read(&mut byte);
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("a certificate");
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (address, Arc::new(config))
+    }
+
+    /// Reads `wanted` bytes of what a server sends in `records`, with `room` at a time; gives them and
+    /// whether the connection could be used again.
+    fn read_from(records: Vec<Vec<u8>>, wanted: usize, room: usize) -> (Vec<u8>, bool) {
+        let (address, config) = server(records);
+        let (result, read) = std::sync::mpsc::channel();
+        rt::run(rt::DriverChoice::Epoll, async move |_| {
+            let socket = rt::Stream::connect(address, Duration::from_secs(5)).await.expect("up");
+            let name = ServerName::try_from("localhost").expect("a name");
+            let mut stream = TlsStream::connect(socket, config, name).await.expect("a session");
+            stream.write_all(b"x", 0..1).await.expect("written");
+            let mut bytes = Vec::new();
+            while bytes.len() < wanted {
+                let mut piece = Vec::with_capacity(room.min(wanted - bytes.len()));
+                assert!(stream.read(&mut piece, room).await.expect("more") > 0);
+                bytes.append(&mut piece);
+            }
+            result.send((bytes, stream.is_reusable())).expect("somebody waits");
+        })
+        .expect("an event loop");
+        read.recv().expect("a result")
+    }
+
+    #[test]
+    fn answers_of_many_records_arrive_whole() {
+        let sizes = [16_384, 1_000, 16_384, 300, 7, 9_000, 16_384, 16_000, 1_000, 1_000, 500];
+        let records: Vec<Vec<u8>> =
+            (0..88).map(|index| vec![index as u8; sizes[index % sizes.len()]]).collect();
+        let sent = records.concat();
+        for room in [1_000, 16 * 1024, 1 << 20] {
+            let (read, reusable) = read_from(records.clone(), sent.len(), room);
+            assert!(read == sent, "with {room} bytes of room");
+            assert!(reusable, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn a_connection_with_bytes_left_in_its_session_is_not_used_again() {
+        for rest in [vec![b"answerrest".to_vec()], vec![b"answer".to_vec(), b"rest".to_vec()]] {
+            let (read, reusable) = read_from(rest, 6, 6);
+            assert_eq!((&read[..], reusable), (&b"answer"[..], false));
+        }
+    }
+}

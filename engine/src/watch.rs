@@ -100,10 +100,7 @@ impl Watchers {
             let deadline = slot.deadline_ms.get().min(slot.last_deadline_ms.get());
             if now_ms >= deadline {
                 slot.end(socket, Ended::Overdue);
-            } else if look
-                && slot.for_client.get()
-                && rt::has_hung_up(slot.client.get())
-            {
+            } else if look && slot.for_client.get() && rt::has_hung_up(slot.client.get()) {
                 slot.end(socket, Ended::ClientGone);
             }
         }

@@ -415,7 +415,7 @@ impl Reader {
             // One would be renamed to the other, and the provider would read either.
             return Err(invalid(
                 "max_tokens",
-                ""max_tokens" and "max_completion_tokens" say the same; send one of them",
+                "\"max_tokens\" and \"max_completion_tokens\" say the same; send one of them",
             ));
         }
         if given.is_some_and(|(limit, _)| limit == 0) {
@@ -515,11 +515,7 @@ impl Role {
 }
 
 /// The changes of a body on its way to a provider, in the order of their places.
-fn patches<'p>(
-    parsed: &Parsed,
-    body: &[u8],
-    outgoing: &Outgoing<'p>,
-) -> ArrayVec<Patch<'p>, 4> {
+fn patches<'p>(parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'p>) -> ArrayVec<Patch<'p>, 4> {
     let mut patches = ArrayVec::new();
     patches.push(Patch { span: parsed.model.span, with: outgoing.model.as_bytes() });
     if parsed.stream && outgoing.asks_usage && !parsed.usage_in_stream {

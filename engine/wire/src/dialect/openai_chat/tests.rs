@@ -271,3 +271,25 @@ fn events_are_told_apart() {
     let last = CODEC.read_event(br#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#, RULES);
     assert_eq!((last.kind, last.usage.unwrap().output.0), (EventKind::Content, 2));
 }
+
+#[test]
+fn one_output_limit_is_sent_under_one_name() {
+    let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":5,"max_completion_tokens":9}"#;
+    assert!(OpenAiChat.read_request(body).is_err());
+}
+
+#[test]
+fn an_empty_object_of_stream_options_gets_no_comma() {
+    for options in ["{}", "{ }", "{ \n\t  }", "null", r#"{"x":1}"#, r#"{ "x" : 1 }"#] {
+        let body = format!(
+            r#"{{"model":"m","stream":true,"stream_options":{options},"messages":[{{"role":"user","content":"x"}}]}}"#
+        );
+        let parsed = OpenAiChat.read_request(body.as_bytes()).unwrap();
+        let outgoing = Outgoing { model: "m", asks_usage: true, max_output_field: None };
+        let mut out = Vec::new();
+        let rest = OpenAiChat.patch_request(&parsed, body.as_bytes(), &outgoing, &mut out);
+        out.extend_from_slice(&body.as_bytes()[rest..]);
+        let sent: serde_json::Value = serde_json::from_slice(&out).expect(options);
+        assert_eq!(sent["stream_options"]["include_usage"], true, "{options}");
+    }
+}
