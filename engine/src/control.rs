@@ -161,9 +161,9 @@ pub fn run(
             builder,
             additions,
             reloaded,
+            threads: &threads,
         };
-        control.run(reload).await;
-        Ok(())
+        control.run(reload).await
     });
 
     for thread in threads {
@@ -193,11 +193,13 @@ struct Control<'c> {
     additions: Option<CatalogueSource>,
     /// Told after each reload: it may have brought names that nobody has looked up.
     reloaded: Arc<Notify>,
+    threads: &'c [JoinHandle<()>],
 }
 
 impl Control<'_> {
-    /// The loop of the control thread, until the process has drained.
-    async fn run(&mut self, reload: impl Fn() -> Result<Config, String>) {
+    /// The loop of the control thread, until all cores have ended. An error when one of them ended
+    /// unasked: half a process would pass its health check and serve nobody.
+    async fn run(&mut self, reload: impl Fn() -> Result<Config, String>) -> Result<(), StartError> {
         let mut fold_timer = tokio::time::interval(FOLD_EVERY);
         let mut keys_timer = tokio::time::interval(KEYS_EVERY);
         fold_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -208,9 +210,10 @@ impl Control<'_> {
             Err(error) => {
                 tracing::error!(%error, "signals cannot be heard; stopping at once");
                 self.shared.phase.set_closing();
-                return;
+                return Err(StartError::of("signals cannot be heard", error));
             }
         };
+        let mut result = Ok(());
         let mut leaving: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -220,11 +223,17 @@ impl Control<'_> {
                 }
                 _ = keys_timer.tick() => {
                     self.refresh_keys(&mut keys_version);
+                    let ended = self.threads.iter().filter(|thread| thread.is_finished()).count();
                     if let Some(since) = leaving {
                         drain_further(self.shared, since.elapsed(), self.drain);
-                        if has_drained(self.shared) {
-                            return;
+                        if ended == self.threads.len() {
+                            return result;
                         }
+                    } else if ended > 0 {
+                        tracing::error!("a core has ended; the others finish what runs, then all stop");
+                        result = Err(StartError("a core ended unasked; see the log".to_owned()));
+                        self.shared.phase.set_leaving();
+                        leaving = Some(Instant::now());
                     }
                 }
                 heard = signals.next() => match heard {
@@ -291,10 +300,6 @@ fn drain_further(shared: &Shared, since: Duration, drain: Duration) {
 
 fn connections(shared: &Shared) -> u32 {
     shared.connections.iter().map(|count| count.load(Ordering::Acquire)).sum()
-}
-
-fn has_drained(shared: &Shared) -> bool {
-    shared.phase.is_draining() && connections(shared) == 0
 }
 
 /// The signals that are heard.
