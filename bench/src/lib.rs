@@ -1,1 +1,4 @@
-//! Benchmarks: one per stage, router evaluation, side-by-side runs.
+//! Benchmarks: one per stage (`benches/`), allocation counts on the hot path (`tests/`), and runs side
+//! by side with other gateways ([`compare`]).
+
+pub mod compare;
