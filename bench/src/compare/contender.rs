@@ -275,7 +275,6 @@ fn pointsman(provider: SocketAddr) -> io::Result<String> {
         let _ = write!(
             text,
             "\n[[provider]]\nid = \"{}\"\nbase_url = \"{url}\"\nauth = \"none\"\n\
-             dialects = [\"openai-chat\"]\n\
              endpoints = {{ openai-chat = {{ base_url = \"{url}\", auth = \"none\" }} }}\n",
             known.id
         );
