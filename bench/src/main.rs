@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bench::compare::case::{CASES, Case};
 use bench::compare::contender::Kind;
+use bench::compare::priority::Precedence;
 use bench::compare::{self, Machine, Options, more, table};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,6 +57,9 @@ struct CompareArgs {
     /// The core of load generator and provider.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
+    /// Take precedence over other work on this machine; only root can.
+    #[arg(long)]
+    precedence: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -74,6 +78,10 @@ fn main() {
 
 fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {
     let options = options(args)?;
+    let _precedence = match args.precedence {
+        true => Some(Precedence::take().map_err(|error| format!("--precedence: {error}"))?),
+        false => None,
+    };
     let bar = ProgressBar::new(1);
     bar.set_style(ProgressStyle::with_template("{bar:30} {elapsed} {msg}")?);
     let mut progress = |step: usize, steps: usize, what: &str| {

@@ -9,7 +9,7 @@ use store::{Asked, Attribution, Decided, Money, Outcome, Record, RecordRef, Serv
 
 /// A chat request of about that many bytes: a system prompt, some turns, a long last one with what
 /// text has in it (line ends, quotes, some letters beyond ASCII).
-pub fn chat_request(bytes: usize) -> Vec<u8> {
+pub(crate) fn chat_request(bytes: usize) -> Vec<u8> {
     let sentence = "Explain how the points of a railway are set, and why \"facing\" ones are \
                     locked.\nUse short sentences – for readers in Zürich. ";
     let frame = serde_json::json!({
@@ -33,7 +33,7 @@ pub fn chat_request(bytes: usize) -> Vec<u8> {
 }
 
 /// The head of such a request as an OpenAI SDK sends it.
-pub fn request_head(key: &str, body_bytes: usize) -> Vec<u8> {
+pub(crate) fn request_head(key: &str, body_bytes: usize) -> Vec<u8> {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\
          Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nAccept: application/json\r\n\
@@ -48,7 +48,7 @@ pub fn request_head(key: &str, body_bytes: usize) -> Vec<u8> {
 }
 
 /// One event of a provider's stream, in a chunk of its own.
-pub fn stream_chunk() -> Vec<u8> {
+pub(crate) fn stream_chunk() -> Vec<u8> {
     let event = "data: {\"id\":\"chatcmpl-BkTq3vTzEqZy\",\"object\":\"chat.completion.chunk\",\
                  \"created\":1795000000,\"model\":\"gpt-5.2-2025-12-11\",\"system_fingerprint\":\
                  \"fp_51db84afab\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" points\"},\
@@ -57,7 +57,7 @@ pub fn stream_chunk() -> Vec<u8> {
 }
 
 /// Keys of that many customers, with hashes that are spread as real ones are.
-pub fn keys(count: u64) -> Vec<KeyRecord> {
+pub(crate) fn keys(count: u64) -> Vec<KeyRecord> {
     (0..count)
         .map(|id| KeyRecord {
             id,
@@ -87,7 +87,7 @@ fn spread_bytes(seed: u64) -> [u8; 32] {
 
 /// Offers as a real catalogue has them: four to a model, one in eight with a price tier, prices
 /// over four decades, abilities over four standard deviations.
-pub fn offers(count: u32) -> impl Iterator<Item = OfferRow> {
+pub(crate) fn offers(count: u32) -> impl Iterator<Item = OfferRow> {
     (0..count).map(|at| {
         let model = at / 4;
         let spread = |salt: u32, range: u32| (model.wrapping_mul(2_654_435_761) ^ salt) % range;
@@ -121,7 +121,7 @@ pub fn offers(count: u32) -> impl Iterator<Item = OfferRow> {
 }
 
 /// What a provider counted for one request.
-pub fn usage() -> Usage {
+pub(crate) fn usage() -> Usage {
     Usage {
         input: Tokens(1_300),
         cached: Tokens(1_024),
@@ -133,7 +133,7 @@ pub fn usage() -> Usage {
 }
 
 /// A price list with a tier.
-pub fn prices() -> Prices {
+pub(crate) fn prices() -> Prices {
     let rates = |factor: u64| Rates {
         input: PicoUsd(1_250_000 * factor),
         cache_read: PicoUsd(125_000 * factor),
@@ -145,7 +145,7 @@ pub fn prices() -> Prices {
 }
 
 /// One request for the ledger.
-pub fn record(number: u64) -> RecordRef<'static> {
+pub(crate) fn record(number: u64) -> RecordRef<'static> {
     Record {
         entry: u128::from(number) << 64 | 7,
         started_at_us: 1_795_000_000_000_000 + number,
@@ -200,6 +200,6 @@ pub fn record(number: u64) -> RecordRef<'static> {
 }
 
 /// The folder of the classifier that ships with the program.
-pub fn classifier_folder() -> PathBuf {
+pub(crate) fn classifier_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/task-v1")
 }

@@ -23,6 +23,11 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 /// The model that every provider answers to.
 pub const MODEL: &str = "bench-1";
 
+/// What programs complain of, in their folder.
+const COMPLAINTS: &str = "stderr.log";
+/// What our program says when it has no classifier.
+const BY_RULES: &str = "by rules alone";
+
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,6 +102,8 @@ pub struct Running {
     pub key: Option<String>,
     /// From its start to its first complete answer.
     pub ready_in: Duration,
+    /// What it lacks that a case may need.
+    pub warning: Option<String>,
     /// Its process; nobody's for [`Kind::Direct`].
     pub process: Option<Process>,
     /// Last, so that it goes when the process has ended.
@@ -155,9 +162,19 @@ pub fn start(kind: Kind, setup: &Setup) -> io::Result<Running> {
             (Some(process), addr, Some(key), begun)
         }
     };
-    let mut running =
-        Running { kind, addr, key, ready_in: Duration::ZERO, process, _folder: folder };
+    let mut running = Running {
+        kind,
+        addr,
+        key,
+        ready_in: Duration::ZERO,
+        warning: None,
+        process,
+        _folder: folder,
+    };
     wait_for_answer(&mut running, begun)?;
+    // `auto` by rules is other work than `auto` by the model.
+    let said = fs::read_to_string(running._folder.path().join(COMPLAINTS)).unwrap_or_default();
+    running.warning = said.lines().find(|line| line.contains(BY_RULES)).map(str::to_owned);
     Ok(running)
 }
 
@@ -170,7 +187,7 @@ fn free_address() -> io::Result<SocketAddr> {
 fn quiet(program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if let Ok(log) = fs::File::create(folder.join("stderr.log")) {
+    if let Ok(log) = fs::File::create(folder.join(COMPLAINTS)) {
         command.stderr(log);
     }
     command
@@ -372,7 +389,7 @@ fn ask_once(addr: SocketAddr, key: Option<&str>) -> io::Result<()> {
 
 /// The error with the end of what the program complained of.
 fn last_words(error: io::Error, folder: &Path) -> io::Error {
-    let said = fs::read_to_string(folder.join("stderr.log")).unwrap_or_default();
+    let said = fs::read_to_string(folder.join(COMPLAINTS)).unwrap_or_default();
     let lines: Vec<&str> = said.lines().collect();
     let end = lines[lines.len().saturating_sub(8)..].join("\n");
     if end.is_empty() { error } else { io::Error::other(format!("{error}\n{end}")) }

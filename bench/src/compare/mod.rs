@@ -12,6 +12,7 @@
 pub mod case;
 pub mod contender;
 pub mod more;
+pub mod priority;
 pub mod process;
 pub mod table;
 
@@ -132,6 +133,8 @@ pub struct ProgramResult {
     pub memory_idle: Memory,
     /// Memory after all of it.
     pub memory_after: Memory,
+    /// What it lacked, so that its figures are not what they could be.
+    pub warning: Option<String>,
 }
 
 /// Compares. `progress` hears of each step: how many of how many, and what comes.
@@ -156,6 +159,7 @@ pub fn run(
             ready_ms: contender.ready_in.as_secs_f64() * 1e3,
             memory_idle: memory.unwrap_or_default(),
             memory_after: Memory::default(),
+            warning: contender.warning.clone(),
         });
     }
 

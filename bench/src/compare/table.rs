@@ -21,6 +21,11 @@ pub fn render(comparison: &Comparison) -> String {
         let _ = writeln!(text, "{}: {}\n{}\n", case.name, case.about, of_case(case));
     }
     let _ = writeln!(text, "memory and start-up\n{}", of_programs(comparison));
+    for program in &comparison.programs {
+        if let Some(warning) = &program.warning {
+            let _ = writeln!(text, "{}: {warning}", program.kind.name());
+        }
+    }
     text.push_str(
         "Median of the rounds (least–greatest). CPU: all threads of the program, work put off \
          included. × nginx: within a round. + p50, + p99, + TTFT: added to direct at a moderate \
