@@ -93,19 +93,17 @@ pub fn account(
         at.saturating_duration_since(entry.arrived.at).as_micros().min(u32::MAX.into()) as u32
     };
     let (ttft_us, duration_us) = (ending.first_content.map(micros), micros(now));
-    {
-        let mut stats = core.stats.borrow_mut();
-        stats.requests[ending.outcome as usize] += 1;
-        let offer = stats.offer(attempt.offer);
+    core.stats.borrow_mut().requests[ending.outcome as usize] += 1;
+    core.count_offer(routing, attempt.offer, |stats| {
         if ending.outcome == Outcome::Complete {
-            offer.attempts[AttemptResult::Success as usize] += 1;
+            stats.attempts[AttemptResult::Success as usize] += 1;
         }
-        offer.charge(&usage, billed.total);
-        offer.duration.record(duration_us);
+        stats.charge(&usage, billed.total);
+        stats.duration.record(duration_us);
         if let Some(ttft_us) = ttft_us {
-            offer.ttft.record(ttft_us);
+            stats.ttft.record(ttft_us);
         }
-    }
+    });
     let price_version = routing.snapshot.catalogue.version();
     let served = store::Served {
         model: target.model.as_str(),

@@ -37,6 +37,8 @@ const KEYS_EVERY: Duration = Duration::from_millis(250);
 const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// How often names of providers are resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// When a name that did not resolve is looked up again.
+const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// For how long connections are still taken after SIGTERM, until balancers have noticed.
 const LEAVE_FOR: Duration = Duration::from_millis(2_000);
 /// Sets of counts that may be on their way from one core.
@@ -381,7 +383,7 @@ async fn resolve_names(shared: Arc<Shared>, reloaded: Arc<Notify>) {
         }
         let snapshot = shared.published.snapshot.load_full();
         for origin in &snapshot.origins {
-            let origin = Arc::clone(origin);
+            let (origin, again) = (Arc::clone(origin), Arc::clone(&reloaded));
             tokio::spawn(async move {
                 match tokio::net::lookup_host((origin.host.as_str(), origin.port)).await {
                     Ok(found) => {
@@ -392,6 +394,9 @@ async fn resolve_names(shared: Arc<Shared>, reloaded: Arc<Notify>) {
                     }
                     Err(error) => {
                         tracing::warn!(host = origin.host, %error, "the name does not resolve");
+                        // Several at once make one new round.
+                        tokio::time::sleep(RESOLVE_AGAIN_AFTER).await;
+                        again.notify_one();
                     }
                 }
             });

@@ -2,7 +2,7 @@
 
 use crate::reply;
 use crate::snapshot::{Keys, Published, Snapshot};
-use crate::stats::CoreStats;
+use crate::stats::{CoreStats, OfferStats};
 use crate::upstream::Pool;
 use crate::watch::Watchers;
 use arc_swap::Guard;
@@ -370,6 +370,19 @@ impl Core {
         }
         let connections = u32::try_from(self.watchers.len()).unwrap_or(u32::MAX);
         self.shared.connections[usize::from(self.index)].store(connections, Ordering::Relaxed);
+    }
+
+    /// Counts something about an offer of `routing`. A request that has outlived its snapshot is not
+    /// counted here, since the offer's place may be another's by now; the ledger has it by name.
+    pub fn count_offer(
+        &self,
+        routing: &Routing,
+        offer: OfferIx,
+        count: impl FnOnce(&mut OfferStats),
+    ) {
+        if routing.snapshot.generation == self.routing.borrow().snapshot.generation {
+            count(self.stats.borrow_mut().offer(offer));
+        }
     }
 
     /// Shows the metrics which offers are not well. One core is enough: all know the same within a

@@ -244,8 +244,9 @@ pub async fn forward<'r>(
                 routing.learn(attempt.offer, |health| {
                     health.on_abandoned(attempt.offer, core.micros(Instant::now()));
                 });
-                let mut stats = core.stats.borrow_mut();
-                stats.offer(attempt.offer).attempts[AttemptResult::Abandoned as usize] += 1;
+                core.count_offer(routing, attempt.offer, |stats| {
+                    stats.attempts[AttemptResult::Abandoned as usize] += 1;
+                });
                 return Err(stop);
             }
             Err(Failed::Fault(fault)) => {
@@ -273,7 +274,7 @@ pub async fn forward<'r>(
 /// Counts a failed attempt and tells the health table.
 pub fn failed(core: &Core, routing: &Routing, offer: OfferIx, fault: &Fault) {
     let now = core.micros(Instant::now());
-    core.stats.borrow_mut().offer(offer).attempts[fault.result as usize] += 1;
+    core.count_offer(routing, offer, |stats| stats.attempts[fault.result as usize] += 1);
     routing.learn(offer, |health| match fault.health {
         HealthNews::Nothing => health.on_abandoned(offer, now),
         HealthNews::Failed(kind) => health.on_failure(offer, now, kind),

@@ -326,7 +326,9 @@ fn client_left(
     };
     let offer = served.attempt.offer;
     routing.learn(offer, |health| health.on_abandoned(offer, core.micros(Instant::now())));
-    core.stats.borrow_mut().offer(offer).attempts[AttemptResult::Abandoned as usize] += 1;
+    core.count_offer(routing, offer, |stats| {
+        stats.attempts[AttemptResult::Abandoned as usize] += 1;
+    });
     let target = (served.target, &served.attempt);
     if let Err(error) = account::account(core, routing, entry, target, attempts, ending) {
         tracing::error!(%error, "an interrupted stream could not be written to the journal");
