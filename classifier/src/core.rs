@@ -10,13 +10,27 @@ use std::time::Instant;
 
 use models::{Task, Verdict};
 
-use crate::ngrams::{Buckets, Ngrams};
-use crate::onnx::{Graph, GraphSession};
-use crate::rules::{Rules, decide, logistic, output_tokens, softmax};
+use crate::labels::{Domain, Kind};
+use crate::ngrams::{Buckets, DENSE_COUNT, GROUPS, Ngrams};
+use crate::onnx::GraphSession;
+use crate::rules::{Rules, decide, grown_tokens, logistic, softmax};
+use crate::sensitivity::{self, Sensitive};
+use crate::table::Table;
 use crate::{ClassifierError, Manifest, OnnxRuntime, Structure};
 
-/// Outputs of the graph: the tasks, difficulty, sensitivity.
-const OUTPUTS: usize = Task::COUNT + 2;
+// Where the heads stand in the output of the graph.
+const DIFFICULTY: usize = Task::COUNT;
+const SENSITIVITY: usize = DIFFICULTY + 1;
+const DOMAINS: usize = SENSITIVITY + 1;
+const KINDS: usize = DOMAINS + Domain::COUNT;
+const LENGTH: usize = KINDS + Kind::COUNT;
+/// Outputs of the graph; the last two are the mean of the logarithm of the tokens and the logarithm
+/// of its standard deviation.
+const OUTPUTS: usize = LENGTH + 2;
+/// Bounds of the logarithm of the spread, as in training.
+const LOG_SPREAD: (f32, f32) = (-1.5, 1.0);
+/// Bound of the logarithm of the expected tokens: e^11 is 60,000.
+const LOG_TOKENS_MAX: f32 = 11.0;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +48,14 @@ pub struct Classified {
     pub verdict: Verdict,
     /// Probability per task, in the order of [`Task::ALL`].
     pub probs: [f32; Task::COUNT],
+    /// What the text is about.
+    pub domain: Domain,
+    /// How sure the domain is, 0..1.
+    pub domain_confidence: f32,
+    /// Probability per kind of sensitive content, in the order of [`Kind::ALL`].
+    pub kinds: [f32; Kind::COUNT],
+    /// Standard deviation of the logarithm of the expected output tokens.
+    pub spread: f32,
     /// Who decided the task.
     pub stage: Stage,
     /// Time spent, in microseconds.
@@ -69,7 +91,8 @@ impl Stage {
 #[derive(Clone, Debug)]
 pub struct Classifier {
     manifest: Arc<Manifest>,
-    graph: Arc<Graph>,
+    model: Arc<[u8]>,
+    table: Arc<Table>,
     runtime: OnnxRuntime,
 }
 
@@ -83,7 +106,8 @@ impl Classifier {
         let table = manifest.files.table.read(folder)?;
         let classifier = Classifier {
             manifest: Arc::new(manifest),
-            graph: Arc::new(Graph::new(runtime, model, table, shape)?),
+            model: model.into(),
+            table: Arc::new(Table::new(table, shape)?),
             runtime: runtime.clone(),
         };
         classifier.session()?.ask_probes(&classifier.manifest)?;
@@ -92,12 +116,13 @@ impl Classifier {
 
     /// A session for one thread.
     pub fn session(&self) -> Result<CoreClassifier, ClassifierError> {
-        let session = GraphSession::new(&self.runtime, &self.graph)?;
+        let session = GraphSession::new(&self.runtime, &self.model)?;
         let model = Model {
             session,
             buckets: self.manifest.buckets(),
             tasks: self.manifest.tasks(),
-            weights: Vec::new(),
+            features: vec![0.0; GROUPS * self.table.width() + DENSE_COUNT],
+            table: Arc::clone(&self.table),
         };
         Ok(CoreClassifier { model: Some(model), ..CoreClassifier::rules_only() })
     }
@@ -182,8 +207,9 @@ struct Model {
     buckets: Buckets,
     /// The task of each output.
     tasks: [Task; Task::COUNT],
-    /// `[groups, ids]`: what makes the mean of each group, see [`group_means`].
-    weights: Vec<f32>,
+    table: Arc<Table>,
+    /// What the graph is given: means of the groups, dense features.
+    features: Vec<f32>,
 }
 
 impl Model {
@@ -193,9 +219,11 @@ impl Model {
         input: &Input<'_>,
     ) -> Result<Classified, ClassifierError> {
         ngrams.hash(self.buckets);
-        group_means(ngrams, &mut self.weights);
-        let outputs = self.session.run(ngrams.ids(), &self.weights, ngrams.dense())?;
-        judge_outputs(&outputs, &self.tasks, input)
+        let (means, dense) = self.features.split_at_mut(GROUPS * self.table.width());
+        self.table.means(ngrams.ids(), ngrams.group_ends(), means);
+        dense.copy_from_slice(ngrams.dense());
+        let outputs = self.session.run(&self.features)?;
+        judge_outputs(&outputs, &self.tasks, ngrams, input)
     }
 }
 
@@ -203,6 +231,7 @@ impl Model {
 fn judge_outputs(
     outputs: &[f32; OUTPUTS],
     tasks: &[Task; Task::COUNT],
+    ngrams: &Ngrams,
     input: &Input<'_>,
 ) -> Result<Classified, ClassifierError> {
     if !outputs.iter().all(|output| output.is_finite()) {
@@ -215,53 +244,42 @@ fn judge_outputs(
     let mut probs = softmax(&logits);
     input.structure.shift(&mut probs);
     let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Model);
-    let difficulty = input.structure.harder(logistic(outputs[Task::COUNT]));
+
+    let domains: [f32; Domain::COUNT] = std::array::from_fn(|index| outputs[DOMAINS + index]);
+    let domains = softmax(&domains);
+    let domain = (0..Domain::COUNT).max_by(|&a, &b| domains[a].total_cmp(&domains[b])).unwrap_or(0);
+
+    let by_model = Sensitive {
+        sensitivity: logistic(outputs[SENSITIVITY]),
+        kinds: std::array::from_fn(|index| logistic(outputs[KINDS + index])),
+    };
+    let sensitive = sensitivity::with_findings(by_model, &ngrams.findings());
+
+    let spread = outputs[LENGTH + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1).exp();
+    // The mean of a log-normal lies above its median.
+    let tokens = (outputs[LENGTH] + spread * spread / 2.0).min(LOG_TOKENS_MAX).exp();
     let verdict = Verdict {
         task,
-        difficulty,
-        sensitivity: logistic(outputs[Task::COUNT + 1]),
-        output_tokens: output_tokens(task, difficulty, input),
+        difficulty: input.structure.harder(logistic(outputs[DIFFICULTY])),
+        sensitivity: sensitive.sensitivity,
+        output_tokens: tokens + grown_tokens(task, input),
         confidence,
     };
-    Ok(Classified { verdict: verdict.sane(), probs, stage, micros: 0 })
-}
-
-/// One row per group with `1 / size` where the group's ids stand and 0 elsewhere, so that one matrix
-/// product in the graph makes all means.
-fn group_means(ngrams: &Ngrams, weights: &mut Vec<f32>) {
-    let count = ngrams.ids().len();
-    weights.clear();
-    let mut start = 0;
-    for end in ngrams.group_ends() {
-        let share = 1.0 / (end - start).max(1) as f32;
-        weights.resize(weights.len() + start, 0.0);
-        weights.resize(weights.len() + end - start, share);
-        weights.resize(weights.len() + count - end, 0.0);
-        start = end;
-    }
+    Ok(Classified {
+        verdict: verdict.sane(),
+        probs,
+        domain: Domain::ALL[domain],
+        domain_confidence: domains[domain],
+        kinds: sensitive.kinds,
+        spread,
+        stage,
+        micros: 0,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_group_has_its_mean() {
-        let mut ngrams = Ngrams::default();
-        ngrams.read("two words");
-        ngrams.hash(Buckets::new(8, 8).expect("in range"));
-        let mut weights = vec![9.0; 3];
-        group_means(&ngrams, &mut weights);
-        let count = ngrams.ids().len();
-        assert_eq!(weights.len(), 3 * count);
-        for (row, (start, end)) in
-            [(0, 5), (5, count - 4), (count - 4, count)].into_iter().enumerate()
-        {
-            let row = &weights[row * count..(row + 1) * count];
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-            assert!(row[start..end].iter().all(|&weight| weight > 0.0));
-        }
-    }
 
     #[test]
     fn outputs_that_are_no_numbers_are_errors_and_extreme_ones_are_not() {
@@ -274,10 +292,10 @@ mod tests {
             (f32::MIN, true),
             (0.0, true),
         ] {
-            for at in [0, Task::COUNT, Task::COUNT + 1] {
+            for at in 0..OUTPUTS {
                 let mut outputs = [0.0; OUTPUTS];
                 outputs[at] = value;
-                let judged = judge_outputs(&outputs, &Task::ALL, &input);
+                let judged = judge_outputs(&outputs, &Task::ALL, &Ngrams::default(), &input);
                 assert_eq!(judged.is_ok(), good, "{value} at {at}");
                 if let Ok(classified) = judged {
                     assert_eq!(classified.verdict, classified.verdict.sane());
@@ -294,7 +312,8 @@ mod tests {
         let mut outputs = [0.0; OUTPUTS];
         outputs[0] = 5.0;
         let input = Input { text: "x", structure: Structure::default() };
-        let classified = judge_outputs(&outputs, &tasks, &input).expect("numbers");
+        let classified =
+            judge_outputs(&outputs, &tasks, &Ngrams::default(), &input).expect("numbers");
         assert_eq!(classified.verdict.task, Task::Multimodal);
     }
 

@@ -4,7 +4,7 @@
 //! [`EXCERPT_BYTES_MAX`] bytes: the head of the system prompt, then the user's turn, whole when it is
 //! short, head and tail when not (instructions stand at either end of a long paste). The cost is the
 //! same for 2 KB and 1 MB. Never: an allocation after the first call, or a cut inside a character.
-//! Training cuts alike (`train/ngrams.py`), and `testdata/ngrams.json` holds both to it.
+//! Training cuts alike (`train/data.py`), and `testdata/ngrams.json` holds both to it.
 
 /// Bytes of a long turn's beginning.
 pub(crate) const HEAD_BYTES: usize = 1200;
@@ -72,16 +72,20 @@ impl Excerpt {
         }
     }
 
-    fn push_tail(&mut self, parts: &[&str], mut room: usize) {
+    fn push_tail(&mut self, parts: &[&str], room: usize) {
         let mut first = parts.len();
         let mut first_cut = "";
-        while first > 0 && room > 0 {
+        let mut room = Some(room);
+        // A part takes its own bytes and those of the break before it; with 0 left the break still stands.
+        while let Some(left) = room
+            && first > 0
+        {
             first -= 1;
-            first_cut = tail(parts[first], room);
+            first_cut = tail(parts[first], left);
             if first_cut.len() < parts[first].len() {
                 break;
             }
-            room = room.saturating_sub(first_cut.len() + 1);
+            room = left.checked_sub(first_cut.len() + 1);
         }
         self.text.push_str(first_cut);
         for part in parts.iter().skip(first + 1) {
@@ -121,6 +125,14 @@ mod tests {
         let text = excerpt.build(None, &long);
         assert_eq!(text.len(), HEAD_BYTES + 1 + TAIL_BYTES);
         assert!(text.starts_with("START") && text.ends_with("END"));
+    }
+
+    #[test]
+    fn a_part_that_fills_the_tail_keeps_the_break_before_it() {
+        let parts = ["a".repeat(1500), "b".repeat(TAIL_BYTES - 1)];
+        let (mut one, mut many) = (Excerpt::default(), Excerpt::default());
+        let joined = one.build(None, &parts.join("\n"));
+        assert_eq!(joined, many.build_parts(None, &[&parts[0], &parts[1]]));
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! Text to verdict: excerpt, rules, hashed n-grams, ONNX session.
 //!
 //! In: a bounded excerpt of a conversation ([`Excerpt`]) and what the request's structure says
-//! ([`Structure`]). Out: a [`Classified`]: task, difficulty, sensitivity, expected length,
-//! confidence, and which stage said so. Structure decides where it is certain (an image is there, a
+//! ([`Structure`]). Out: a [`Classified`]: task, difficulty, sensitivity and its kinds, domain, expected
+//! length, confidence, and which stage said so. Structure decides where it is certain (an image is there, a
 //! tool loop runs), else the model, else the rules, which need no runtime. Never: text kept after
 //! the call, an allocation per call of our own after the first, a panic on any input.
 //!
@@ -21,18 +21,25 @@
 
 mod core;
 mod cues;
+pub mod detect;
 mod error;
 mod excerpt;
+mod labels;
+mod lexicon;
 pub mod lines;
 mod manifest;
 pub mod ngrams;
 mod onnx;
 mod rules;
+mod sensitivity;
+mod shape;
 mod structure;
+mod table;
 
 pub use crate::core::{Classified, Classifier, CoreClassifier, Input, Stage};
 pub use error::ClassifierError;
 pub use excerpt::{EXCERPT_BYTES_MAX, Excerpt};
+pub use labels::{Domain, Kind};
 pub use manifest::{FileHash, Files, Head, InputKind, Manifest, NgramParameters, Probe};
 pub use onnx::OnnxRuntime;
 pub use rules::Rules;

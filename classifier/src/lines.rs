@@ -1,12 +1,12 @@
 //! JSON lines in, JSON lines out: the stable form for evaluating a classifier from outside.
 //!
 //! In: `{"id", "text"}` or `{"id", "messages", "tools", "response_format"}`. Out: `{"id", "task",
-//! "probs", "difficulty", "sensitive", "output_tokens", "confidence", "stage", "micros"}`, or `{"id",
-//! "error"}`. For commands, not for the hot path: it allocates.
+//! "probs", "difficulty", "domain", "sensitive", "kinds", "output_tokens", "output_spread", "confidence",
+//! "stage", "micros"}`, or `{"id", "error"}`. For commands, not for the hot path: it allocates.
 
 use serde_json::{Value, json};
 
-use crate::{CoreClassifier, Excerpt, Input, Structure};
+use crate::{CoreClassifier, Excerpt, Input, Kind, Structure};
 
 /// Classifies one line; a line that cannot be read gives `{"id", "error"}`.
 pub fn classify_line(core: &mut CoreClassifier, excerpt: &mut Excerpt, line: &str) -> String {
@@ -35,13 +35,21 @@ fn classify(
         .zip(classified.probs)
         .map(|(task, prob)| (task.name().to_owned(), json!(prob)))
         .collect();
+    let kinds: serde_json::Map<String, Value> = Kind::ALL
+        .into_iter()
+        .zip(classified.kinds)
+        .map(|(kind, prob)| (kind.name().to_owned(), json!(prob)))
+        .collect();
     json!({
         "id": id,
         "task": verdict.task.name(),
         "probs": probs,
         "difficulty": verdict.difficulty,
+        "domain": classified.domain.name(),
         "sensitive": verdict.sensitivity,
+        "kinds": kinds,
         "output_tokens": verdict.output_tokens,
+        "output_spread": classified.spread,
         "confidence": verdict.confidence,
         "stage": classified.stage.name(),
         "micros": classified.micros,

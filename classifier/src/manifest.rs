@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ClassifierError;
 use crate::ngrams::{self, Buckets};
+use crate::table::LANES;
 
 /// Largest file of a model folder that is read.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -44,7 +45,7 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputKind {
-    /// `ids` i32 `[n]`, `weights` f32 `[3, n]`, `dense` f32 `[1, 16]`: see [`crate::ngrams`].
+    /// `features` f32 `[1, groups × width + dense]`: see [`crate::ngrams`].
     Ngrams,
 }
 
@@ -58,13 +59,25 @@ pub enum Head {
     Difficulty,
     /// One logit; its logistic is the sensitivity.
     Sensitivity,
+    /// One logit per [`crate::Domain`], in its order.
+    Domain,
+    /// One logit per [`crate::Kind`], in its order; the logistic of each.
+    Kinds,
+    /// Mean and logarithm of the standard deviation of the logarithm of the tokens of an answer.
+    Length,
 }
+
+/// The heads that this build reads, in their order.
+const HEADS: [Head; 6] =
+    [Head::Task, Head::Difficulty, Head::Sensitivity, Head::Domain, Head::Kinds, Head::Length];
 
 /// Parameters of the n-grams; all but the table's size are fixed by the code and stand here so that
 /// a model made with others is refused.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NgramParameters {
+    /// Must equal [`ngrams::FEATURES`].
+    pub features: u32,
     /// Binary logarithm of the rows for words.
     pub words_log2: u32,
     /// Binary logarithm of the rows for characters.
@@ -143,10 +156,11 @@ impl Manifest {
                 Buckets::LOG2_MAX
             ));
         }
-        if !(1..=1024).contains(&parameters.width) {
-            return Err("ngrams.width must be 1..=1024".into());
+        if !(1..=1024).contains(&parameters.width) || !parameters.width.is_multiple_of(LANES) {
+            return Err(format!("ngrams.width must be a multiple of {LANES}, at most 1024"));
         }
         for (field, found, expected) in [
+            ("features", parameters.features as usize, ngrams::FEATURES as usize),
             ("tokens_max", parameters.tokens_max, ngrams::TOKENS_MAX),
             ("ids_max", parameters.ids_max, ngrams::IDS_MAX),
         ] {
@@ -154,8 +168,8 @@ impl Manifest {
                 return Err(format!("ngrams.{field} is {found}; this build computes {expected}"));
             }
         }
-        if self.heads != [Head::Task, Head::Difficulty, Head::Sensitivity] {
-            return Err("heads must be [\"task\", \"difficulty\", \"sensitivity\"]".into());
+        if self.heads != HEADS {
+            return Err(format!("heads must be {HEADS:?}, in small letters").to_lowercase());
         }
         let mut seen = [false; Task::COUNT];
         for label in &self.labels {
@@ -210,12 +224,13 @@ mod tests {
         version = "1"
         licence = "Apache-2.0"
         input = "ngrams"
-        heads = ["task", "difficulty", "sensitivity"]
+        heads = ["task", "difficulty", "sensitivity", "domain", "kinds", "length"]
         labels = ["general_chat", "open_qa", "closed_qa", "summarization", "code_generation",
           "code_edit_debug", "data_analysis", "math", "logical_reasoning", "translation",
           "creative_writing", "rewriting", "classification", "extraction", "agent_tool_use",
           "brainstorming", "multimodal"]
         [ngrams]
+        features = 2
         words_log2 = 16
         chars_log2 = 16
         width = 32
@@ -240,6 +255,7 @@ mod tests {
         load(GOOD).expect("good");
         for (from, to, named) in [
             ("words_log2 = 16", "words_log2 = 31", "words_log2"),
+            ("features = 2", "features = 1", "features"),
             ("tokens_max = 512", "tokens_max = 64", "tokens_max"),
             ("\"math\"", "\"maths\"", "maths"),
             ("\"math\"", "\"open_qa\"", "twice"),

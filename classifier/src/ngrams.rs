@@ -2,10 +2,10 @@
 //!
 //! In: text of any script and length. Out: at most [`IDS_MAX`] row numbers of the model's embedding
 //! table in three groups (words, characters, edges) and [`DENSE_COUNT`] numbers around 0..1; both in
-//! buffers that are reused, so a call allocates nothing after the first. Never: a dictionary, a
-//! locale, or a Unicode table that could change with a library: training (`train/ngrams.py`) and
-//! serving must agree on every bit, so the rules below are the whole definition, and
-//! `testdata/ngrams.json` holds both sides to it.
+//! buffers that are reused, so a call allocates nothing after the first. Never: a locale, or a
+//! Unicode table that could change with a library: a model must see in serving what it saw in training
+//! (which calls this code through `examples/features.rs`), so the rules below are the whole definition,
+//! and `testdata/ngrams.json` holds them still.
 //!
 //! **Fold.** Each code point is mapped on its own ([`fold`]): full-width ASCII to ASCII, the usual
 //! foreign punctuation to ASCII, capitals of Latin, Greek and Cyrillic to small letters, every ASCII
@@ -13,7 +13,7 @@
 //!
 //! **Tokens.** A maximal run of word characters is a token; a CJK character is one; a punctuation
 //! mark is one; a line break is one (`\n`), unless the token before is one already; other white
-//! space only separates. At most [`TOKENS_MAX`] tokens of the first [`TEXT_BYTES_MAX`] bytes are
+//! space only separates. Thai, Lao, Burmese and Khmer, which do not part words, are read as CJK. At most [`TOKENS_MAX`] tokens of the first [`TEXT_BYTES_MAX`] bytes are
 //! taken.
 //!
 //! **Hashes.** FNV-1a over code points (32 bits, one step per code point), begun with the seed of
@@ -23,7 +23,18 @@
 //! after the last; rows `0..words`. Group *characters*: of each run of word characters, written
 //! `<run>` and cut to its first [`WORD_CHARS_MAX`], the sequences of 3, 4 and 5 in the order of their
 //! start, until [`IDS_MAX`] is reached; rows `words..words + chars`. Group *edges*: the first and the
-//! last [`EDGE_TOKENS`] tokens, hashed again by side; rows `0..words`.
+//! last [`EDGE_TOKENS`] tokens, and the pairs among them, hashed again by side; rows `0..words`.
+//!
+//! **Dense.** What [`crate::shape`] counts, what [`crate::detect`] finds, where the concepts of
+//! [`crate::lexicon`] occur. Whoever changes a feature raises [`FEATURES`]: a model trained on others
+//! is refused.
+
+use crate::detect::{FINDING_FEATURES, Findings};
+use crate::lexicon::{CONCEPT_FEATURES, Hits, STEM_CHARS, lexicon};
+use crate::shape::{SHAPE_FEATURES, Shape};
+
+/// Version of all features together; stands in the manifest of a model.
+pub const FEATURES: u32 = 2;
 
 /// Bytes of a text that are read, cut down to a whole character: a bound on the work for texts that
 /// are not excerpts.
@@ -35,9 +46,9 @@ pub const IDS_MAX: usize = 2048;
 /// Characters of one run that count.
 pub const WORD_CHARS_MAX: usize = 24;
 /// Tokens at either end that get an id of their own in the group *edges*.
-pub const EDGE_TOKENS: usize = 6;
-/// Numbers beside the ids: lengths and shares, see [`Ngrams::dense`].
-pub const DENSE_COUNT: usize = 16;
+pub const EDGE_TOKENS: usize = 8;
+/// Numbers beside the ids, see [`Ngrams::dense`].
+pub const DENSE_COUNT: usize = SHAPE_FEATURES + FINDING_FEATURES + CONCEPT_FEATURES;
 /// Groups of ids; the model keeps one mean per group.
 pub const GROUPS: usize = 3;
 
@@ -86,6 +97,8 @@ pub struct Ngrams {
     ids: Vec<i32>,
     group_ends: [usize; GROUPS],
     dense: [f32; DENSE_COUNT],
+    hits: Hits,
+    findings: Findings,
 }
 
 impl Default for Ngrams {
@@ -97,6 +110,8 @@ impl Default for Ngrams {
             ids: Vec::with_capacity(IDS_MAX),
             group_ends: [0; GROUPS],
             dense: [0.0; DENSE_COUNT],
+            hits: Hits::default(),
+            findings: Findings::default(),
         }
     }
 }
@@ -104,14 +119,30 @@ impl Default for Ngrams {
 impl Ngrams {
     /// Reads `text`: tokens and dense features are there afterwards, ids after [`Ngrams::hash`].
     pub fn read(&mut self, text: &str) {
-        self.tokens.clear();
-        self.runs.clear();
-        self.run_ends.clear();
-        self.ids.clear();
-        self.group_ends = [0; GROUPS];
         let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
-        let counts = self.tokenize(text);
-        self.dense = counts.dense(text.len(), &self.tokens);
+        let lexicon = lexicon();
+        let mut shape = self.tokenize(text, |hits, state, token| {
+            if lexicon.may_be_stem(state) {
+                hits.push_beginning(state, token);
+            }
+        });
+        self.findings = Findings::find(text);
+        self.hits.find(&self.tokens);
+        let (shape_features, others) = self.dense.split_at_mut(SHAPE_FEATURES);
+        let (finding_features, concept_features) = others.split_at_mut(FINDING_FEATURES);
+        shape.features(text.len(), &self.tokens, shape_features);
+        self.findings.features(finding_features);
+        self.hits.features(concept_features);
+    }
+
+    /// Fills [`Ngrams::tokens`] alone; for the lexicon, which [`Ngrams::read`] needs itself.
+    pub(crate) fn tokenize_only(&mut self, text: &str) {
+        self.tokenize(text, |_, _, _| {});
+    }
+
+    /// What stands in the text by its form.
+    pub fn findings(&self) -> Findings {
+        self.findings
     }
 
     /// The hash of each token that was read, for looking up words: [`token_hash`] of the word.
@@ -119,9 +150,7 @@ impl Ngrams {
         &self.tokens
     }
 
-    /// Lengths and shares, each about 0..1: log bytes, log tokens, line breaks, punctuation, digits,
-    /// capitals, non-ASCII, CJK, question marks, ends with `?`, ends with `.` or `:`, back ticks,
-    /// pipes, braces and semicolons, brackets and `=`, signs of arithmetic.
+    /// Numbers around 0..1: the look of the text, exact findings, concepts.
     pub fn dense(&self) -> &[f32; DENSE_COUNT] {
         &self.dense
     }
@@ -149,16 +178,23 @@ impl Ngrams {
         self.ids.push((pair_hash(before, EDGE) & words) as i32);
         self.group_ends[0] = self.ids.len();
 
-        let edges = 2 * self.tokens.len().min(EDGE_TOKENS);
-        let room = IDS_MAX - self.ids.len() - edges;
+        let edge = self.tokens.len().min(EDGE_TOKENS);
+        let room = IDS_MAX - self.ids.len() - 4 * edge;
         self.hash_runs(room, buckets);
         self.group_ends[1] = self.ids.len();
 
-        let edge = self.tokens.len().min(EDGE_TOKENS);
-        let firsts = self.tokens[..edge].iter().map(|&token| pair_hash(SEED_FIRST, token));
-        let lasts = self.tokens[self.tokens.len() - edge..].iter();
-        let lasts = lasts.map(|&token| pair_hash(SEED_LAST, token));
-        self.ids.extend(firsts.chain(lasts).map(|hash| (hash & words) as i32));
+        let sides = [
+            (SEED_FIRST, &self.tokens[..edge]),
+            (SEED_LAST, &self.tokens[self.tokens.len() - edge..]),
+        ];
+        for (seed, tokens) in sides {
+            let mut before = seed;
+            for &token in tokens {
+                self.ids.push((pair_hash(seed, token) & words) as i32);
+                self.ids.push((pair_hash(pair_hash(seed, before), token) & words) as i32);
+                before = token;
+            }
+        }
         self.group_ends[2] = self.ids.len();
     }
 
@@ -184,10 +220,18 @@ impl Ngrams {
         }
     }
 
-    fn tokenize(&mut self, text: &str) -> Counts {
+    /// Fills tokens and runs, and shows `beginning` each beginning of a word: the state of its hash
+    /// and the index of its token.
+    fn tokenize(&mut self, text: &str, mut beginning: impl FnMut(&mut Hits, u32, usize)) -> Shape {
         const NEWLINE: u32 = '\n' as u32;
         let newline = token_hash("\n");
-        let mut counts = Counts::default();
+        self.tokens.clear();
+        self.runs.clear();
+        self.run_ends.clear();
+        self.ids.clear();
+        self.group_ends = [0; GROUPS];
+        self.hits.clear();
+        let mut shape = Shape::default();
         let mut run_hash = SEED_TOKEN;
         let mut run_chars = 0; // of the open run; 0 = none is open
         for c in text.chars() {
@@ -195,8 +239,8 @@ impl Ngrams {
                 run_chars = 0;
                 break;
             }
-            counts.see(c);
             let folded = fold(c as u32);
+            shape.see(c, folded);
             let class = class(folded);
             if class == Class::Word {
                 if run_chars == 0 {
@@ -207,6 +251,9 @@ impl Ngrams {
                 if run_chars <= WORD_CHARS_MAX {
                     run_hash = step(run_hash, folded);
                     self.runs.push(folded);
+                    if STEM_CHARS.contains(&run_chars) {
+                        beginning(&mut self.hits, run_hash, self.tokens.len());
+                    }
                 }
                 continue;
             }
@@ -220,11 +267,11 @@ impl Ngrams {
             match class {
                 Class::Cjk => self.tokens.push(mix(step(SEED_TOKEN, folded))),
                 Class::Punctuation => {
-                    counts.punctuation += 1;
+                    shape.punctuation += 1;
                     self.tokens.push(mix(step(SEED_TOKEN, folded)));
                 }
                 Class::Space if folded == NEWLINE && self.tokens.last() != Some(&newline) => {
-                    counts.newlines += 1;
+                    shape.newlines += 1;
                     self.tokens.push(newline);
                 }
                 _ => {}
@@ -233,7 +280,7 @@ impl Ngrams {
         if run_chars > 0 {
             self.close_run(run_hash);
         }
-        counts
+        shape
     }
 
     fn close_run(&mut self, hash: u32) {
@@ -247,6 +294,11 @@ impl Ngrams {
 pub fn token_hash(token: &str) -> u32 {
     let chars = token.chars().take(WORD_CHARS_MAX);
     mix(chars.fold(SEED_TOKEN, |hash, c| step(hash, fold(c as u32))))
+}
+
+/// The state of a word's hash after the characters of `stem`.
+pub(crate) fn stem_hash(stem: &str) -> u32 {
+    stem.chars().fold(SEED_TOKEN, |hash, c| step(hash, fold(c as u32)))
 }
 
 /// The hash of two neighbours.
@@ -269,14 +321,14 @@ fn mix(mut hash: u32) -> u32 {
 
 /// What a folded code point is to the tokenizer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Class {
+pub(crate) enum Class {
     Word,
     Cjk,
     Punctuation,
     Space,
 }
 
-fn class(c: u32) -> Class {
+pub(crate) fn class(c: u32) -> Class {
     match c {
         0x30 | 0x61..=0x7a | 0x5f => Class::Word,
         0..=0x20 | 0x7f..=0xa0 => Class::Space,
@@ -284,6 +336,7 @@ fn class(c: u32) -> Class {
         0xd7 | 0xf7 => Class::Punctuation,
         0x2000..=0x200f | 0x2028..=0x202f | 0x205f..=0x206f | 0x3000 | 0xfeff => Class::Space,
         0x2010..=0x2bff | 0x3001..=0x303f => Class::Punctuation,
+        0xe00..=0xeff | 0x1000..=0x109f | 0x1780..=0x17ff => Class::Cjk,
         0x3040..=0x30ff | 0x3400..=0x4dbf | 0x4e00..=0x9fff => Class::Cjk,
         0xac00..=0xd7a3 | 0xf900..=0xfaff | 0x20000..=0x3ffff => Class::Cjk,
         0x1f000..=0x1ffff => Class::Punctuation,
@@ -312,76 +365,6 @@ fn fold(c: u32) -> u32 {
         0x3002 => 0x2e,
         0xff01..=0xff5e => fold(c - 0xfee0),
         _ => c,
-    }
-}
-
-/// What is counted over the text for the dense features.
-#[derive(Default)]
-struct Counts {
-    chars: u32,
-    digits: u32,
-    capitals: u32,
-    foreign: u32,
-    cjk: u32,
-    newlines: u32,
-    punctuation: u32,
-    questions: u32,
-    ticks: u32,
-    pipes: u32,
-    braces: u32,
-    brackets: u32,
-    arithmetic: u32,
-}
-
-impl Counts {
-    fn see(&mut self, c: char) {
-        self.chars += 1;
-        let c = c as u32;
-        if c >= 0x80 {
-            self.foreign += 1;
-            let folded = fold(c);
-            self.cjk += u32::from(class(folded) == Class::Cjk);
-            self.questions += u32::from(folded == '?' as u32);
-            return;
-        }
-        match c as u8 {
-            b'0'..=b'9' => self.digits += 1,
-            b'A'..=b'Z' => self.capitals += 1,
-            b'?' => self.questions += 1,
-            b'`' => self.ticks += 1,
-            b'|' => self.pipes += 1,
-            b'{' | b'}' | b';' => self.braces += 1,
-            b'(' | b')' | b'[' | b']' | b'=' => self.brackets += 1,
-            b'+' | b'-' | b'*' | b'/' | b'^' | b'\\' | b'$' => self.arithmetic += 1,
-            _ => {}
-        }
-    }
-
-    fn dense(&self, bytes: usize, tokens: &[u32]) -> [f32; DENSE_COUNT] {
-        let newline = token_hash("\n");
-        let last = tokens.iter().rev().find(|&&token| token != newline);
-        let ends_with = |mark: &str| f32::from(u8::from(last == Some(&token_hash(mark))));
-        let per_char = |count: u32| count as f32 / self.chars.max(1) as f32;
-        let per_token = |count: u32| count as f32 / tokens.len().max(1) as f32;
-        let up_to = |count: u32, most: u32| count.min(most) as f32 / most as f32;
-        [
-            (bytes as f32).ln_1p() / 8.0,
-            (tokens.len() as f32).ln_1p() / 6.0,
-            per_token(self.newlines),
-            per_token(self.punctuation),
-            per_char(self.digits),
-            per_char(self.capitals),
-            per_char(self.foreign),
-            per_char(self.cjk),
-            up_to(self.questions, 4),
-            ends_with("?"),
-            ends_with(".").max(ends_with(":")),
-            up_to(self.ticks, 6),
-            up_to(self.pipes, 16),
-            per_token(self.braces),
-            per_token(self.brackets),
-            per_token(self.arithmetic),
-        ]
     }
 }
 

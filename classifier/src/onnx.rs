@@ -1,21 +1,19 @@
 //! ONNX Runtime: the only file that names `ort`.
 //!
-//! In: the path of the library, a graph with its table, one row of features. Out: one row of
-//! numbers. One session per thread with one intra-op thread, so a run is plain computation on the
-//! caller's core: nothing spins, nothing is handed over. The embedding table is one tensor that all
-//! sessions share. Never: downloads, or a library loaded twice.
+//! In: the path of the library, a graph, one row of features. Out: one row of numbers. One session
+//! per thread with one intra-op thread, so a run is plain computation on the caller's core: nothing
+//! spins, nothing is handed over. Never: downloads, or a library loaded twice.
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{DynValue, Tensor, TensorRef};
+use ort::value::TensorRef;
 
 use crate::ClassifierError;
-use crate::ngrams::{DENSE_COUNT, GROUPS};
 
 /// File name of the library.
 const LIBRARY: &str = "libonnxruntime.so";
@@ -24,9 +22,8 @@ const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Where `tools onnxruntime fetch` puts the library, from the root of the repository.
 const FETCHED: &str = ".cache/onnxruntime/1.31.1/libonnxruntime.so";
 
-/// What the graph must take. The table is an input, not a weight: ONNX Runtime copies weights into
-/// every session, even those given to it as shared, and an input is only pointed at.
-const INPUTS: [&str; 4] = ["ids", "weights", "dense", "table"];
+/// What the graph must take: one row, the means of the ids' groups and the dense features.
+const INPUTS: [&str; 1] = ["features"];
 
 /// The loaded library. One per process: a second `init` gives the same.
 #[derive(Clone, Debug)]
@@ -85,75 +82,39 @@ fn find() -> Result<PathBuf, ClassifierError> {
     })
 }
 
-/// A graph and its embedding table, for any number of sessions.
-#[derive(Debug)]
-pub(crate) struct Graph {
-    model: Vec<u8>,
-    table: Arc<DynValue>,
-}
-
-impl Graph {
-    /// Takes the graph's bytes and the table's (i8, row by row) of `shape` rows × width.
-    pub(crate) fn new(
-        _runtime: &OnnxRuntime, // proof that the library is there: a tensor needs it
-        model: Vec<u8>,
-        table: Vec<u8>,
-        shape: [usize; 2],
-    ) -> Result<Graph, ClassifierError> {
-        if table.len() != shape[0] * shape[1] {
-            return Err(ClassifierError::Model(format!(
-                "the table has {} bytes; {} rows of {} need {}",
-                table.len(),
-                shape[0],
-                shape[1],
-                shape[0] * shape[1]
-            )));
-        }
-        let table: Vec<i8> = table.into_iter().map(u8::cast_signed).collect();
-        let table = Tensor::from_array((shape, table)).map_err(refused)?;
-        Ok(Graph { model, table: Arc::new(table.into_dyn()) })
-    }
-}
-
 /// A session of one thread.
 #[derive(Debug)]
 pub(crate) struct GraphSession {
     session: Session,
-    table: Arc<DynValue>,
 }
 
 impl GraphSession {
+    /// Builds a session of the graph in `model`.
     pub(crate) fn new(
         runtime: &OnnxRuntime,
-        graph: &Graph,
+        model: &[u8],
     ) -> Result<GraphSession, ClassifierError> {
-        let built = commit(runtime, graph).map_err(refused)?;
+        let session = commit(runtime, model).map_err(refused)?;
         let names = |outlets: &[ort::value::Outlet]| {
             outlets.iter().map(|outlet| outlet.name().to_owned()).collect::<Vec<_>>()
         };
-        let (inputs, outputs) = (names(built.inputs()), names(built.outputs()));
+        let (inputs, outputs) = (names(session.inputs()), names(session.outputs()));
         if inputs != INPUTS || outputs.len() != 1 {
             return Err(ClassifierError::Model(format!(
                 "the graph takes {inputs:?} and gives {outputs:?}; expected {INPUTS:?} and one output"
             )));
         }
-        Ok(GraphSession { session: built, table: Arc::clone(&graph.table) })
+        Ok(GraphSession { session })
     }
 
-    /// Runs the graph on one text: `ids` `[n]`, `weights` `[3, n]`; exactly `N` numbers must come out.
+    /// Runs the graph on the features of one text; exactly `N` numbers must come out.
     pub(crate) fn run<const N: usize>(
         &mut self,
-        ids: &[i32],
-        weights: &[f32],
-        dense: &[f32; DENSE_COUNT],
+        features: &[f32],
     ) -> Result<[f32; N], ClassifierError> {
-        let inputs = ort::inputs![
-            TensorRef::from_array_view(([ids.len()], ids)).map_err(refused)?,
-            TensorRef::from_array_view(([GROUPS, ids.len()], weights)).map_err(refused)?,
-            TensorRef::from_array_view(([1, DENSE_COUNT], dense.as_slice())).map_err(refused)?,
-            &*self.table,
-        ];
-        let outputs = self.session.run(inputs).map_err(refused)?;
+        let features =
+            TensorRef::from_array_view(([1, features.len()], features)).map_err(refused)?;
+        let outputs = self.session.run(ort::inputs![features]).map_err(refused)?;
         let (_, row) = outputs[0].try_extract_tensor::<f32>().map_err(refused)?;
         row.try_into().map_err(|_| {
             ClassifierError::Model(format!("the graph gave {} numbers, expected {N}", row.len()))
@@ -161,9 +122,8 @@ impl GraphSession {
     }
 }
 
-fn commit(runtime: &OnnxRuntime, graph: &Graph) -> ort::Result<Session> {
-    // No arena and no memory pattern: every prompt has its own length, so a pattern never repeats,
-    // and the few buffers are below what malloc keeps at hand anyway.
+fn commit(runtime: &OnnxRuntime, model: &[u8]) -> ort::Result<Session> {
+    // No arena and no memory pattern: the few buffers are below what malloc keeps at hand anyway.
     let cpu = ort::ep::CPU::default().with_arena_allocator(false).build();
     Session::builder(&runtime.environment)?
         .with_intra_threads(1)?
@@ -173,7 +133,7 @@ fn commit(runtime: &OnnxRuntime, graph: &Graph) -> ort::Result<Session> {
         .with_memory_pattern(false)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_execution_providers([cpu])?
-        .commit_from_memory(&graph.model)
+        .commit_from_memory(model)
 }
 
 fn refused(error: ort::Error) -> ClassifierError {

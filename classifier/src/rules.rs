@@ -8,7 +8,9 @@ use models::{Task, Verdict};
 
 use crate::core::{Classified, Input, Stage};
 use crate::cues::{CUES, SENSITIVE};
+use crate::labels::{Domain, Kind};
 use crate::ngrams::{Ngrams, pair_hash};
+use crate::sensitivity::{self, Sensitive};
 use crate::structure::Structure;
 
 /// Tokens at either end in which a cue counts more: that is where people say what they want.
@@ -85,14 +87,25 @@ fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
     let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Rules);
     let length = (tokens.len() as f32 / 60.0).ln_1p() * 0.08;
     let difficulty = input.structure.harder(PRIORS[task.index()].1 - 0.05 + length);
+    let by_words = Sensitive { sensitivity: logistic(sensitive - 3.0), kinds: [0.0; Kind::COUNT] };
+    let sensitive = sensitivity::with_findings(by_words, &ngrams.findings());
     let verdict = Verdict {
         task,
         difficulty,
-        sensitivity: logistic(sensitive - 3.0),
+        sensitivity: sensitive.sensitivity,
         output_tokens: output_tokens(task, difficulty, input),
         confidence,
     };
-    Classified { verdict: verdict.sane(), probs, stage, micros: 0 }
+    Classified {
+        verdict: verdict.sane(),
+        probs,
+        domain: Domain::Other,
+        domain_confidence: 0.0,
+        kinds: sensitive.kinds,
+        spread: 1.0,
+        stage,
+        micros: 0,
+    }
 }
 
 /// The most probable task, or the one that the form demands (which then has all probability).
@@ -119,6 +132,13 @@ pub(crate) fn output_tokens(task: Task, difficulty: f32, input: &Input<'_>) -> f
     usual * harder + (growth * chars / CHARS_PER_TOKEN).min(GROWTH_TOKENS_MAX)
 }
 
+/// Tokens that the answer grows by because of the text beyond the excerpt, which a model did not see.
+pub(crate) fn grown_tokens(task: Task, input: &Input<'_>) -> f32 {
+    let growth = PRIORS[task.index()].3;
+    let unseen = input.structure.total_chars.saturating_sub(input.text.len() as u32) as f32;
+    (growth * unseen / CHARS_PER_TOKEN).min(GROWTH_TOKENS_MAX)
+}
+
 /// What the look of the text says: code, tables, formulas, questions.
 fn shape(scores: &mut [f32; Task::COUNT], ngrams: &Ngrams) {
     let dense = ngrams.dense();
@@ -134,7 +154,7 @@ fn shape(scores: &mut [f32; Task::COUNT], ngrams: &Ngrams) {
 }
 
 /// Probabilities of logits; finite for any finite input.
-pub(crate) fn softmax(logits: &[f32; Task::COUNT]) -> [f32; Task::COUNT] {
+pub(crate) fn softmax<const N: usize>(logits: &[f32; N]) -> [f32; N] {
     let most = logits.iter().copied().fold(f32::MIN, f32::max);
     let mut probs = logits.map(|logit| (logit - most).exp());
     let sum: f32 = probs.iter().sum();

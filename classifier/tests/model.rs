@@ -108,7 +108,7 @@ fn a_folder_with_a_fault_is_refused_whole() {
     };
     let other_shape = |bytes: Vec<u8>| {
         let text = String::from_utf8(bytes).expect("text");
-        let text = text.replace("_log2 = 16", "_log2 = 15").replace("width = 32", "width = 64");
+        let text = text.replace("_log2 = 17", "_log2 = 16").replace("width = 32", "width = 64");
         text.split("[[probes]]").next().expect("a head").as_bytes().to_vec()
     };
     let copy = changed("manifest.toml", other_shape);

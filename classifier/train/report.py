@@ -5,6 +5,7 @@ import collections
 import numpy as np
 
 import data as sets
+import net as network
 from net import logistic, softmax
 
 
@@ -30,15 +31,6 @@ def temperature(logits, truth):
     grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 93))
     losses = [-np.log(softmax(logits / t)[np.arange(len(truth)), truth] + 1e-12).mean() for t in grid]
     return float(grid[int(np.argmin(losses))])
-
-
-def crossed_calibration_error(logits, truth):
-    """Temperature from one half, error on the other, both ways."""
-    halves = [np.arange(len(truth)) % 2 == k for k in (0, 1)]
-    probs = np.empty_like(logits)
-    for fit, judge in (halves, halves[::-1]):
-        probs[judge] = softmax(logits[judge] / temperature(logits[fit], truth[fit]))
-    return calibration_error(probs, truth)
 
 
 def ranks(x):
@@ -73,58 +65,110 @@ def length_class(row):
     return next((name for most, name in ((80, "1: <80 B"), (300, "2: <300 B"), (1800, "3: <1800 B")) if size < most), "4: longer")
 
 
-def judge(net, dev, temperature):
+def by_column(rows, z, column, label):
+    """Scores and labels of the rows whose label is known."""
+    y = np.array([getattr(r, label) for r in rows], float)
+    known = ~np.isnan(y)
+    return z[known, column], y[known]
+
+
+def recall_at(score, label, false_positives=0.01):
+    """Share of the sensitive ones above the score that so many harmless ones exceed."""
+    return float(np.mean(score[label > 0.5] > np.quantile(score[label < 0.5], 1 - false_positives)))
+
+
+def task_figures(rows, z, least=20):
+    """Accuracy and macro-F1 of a list of judged rows, whole and in parts."""
+    truth, best = np.array([r.task for r in rows]), z[:, network.TASK].argmax(1)
+    out = pair(truth, best)
+    out["by_language"] = grouped([r.lang for r in rows], truth, best, least)
+    out["by_length"] = grouped([length_class(r) for r in rows], truth, best, least)
+    out["by_source"] = grouped([r.family for r in rows], truth, best, least)
+    out["by_task"] = {sets.TASKS[t]: round(float(np.mean(best[truth == t] == t)), 3) for t in np.unique(truth)}
+    return out
+
+
+def other_figures(rows, z):
+    """The heads beside the task, where the rows have labels."""
     out = {}
-    for name in ("tasks", "natural"):
-        rows, truth, z = dev[name].rows, dev[name].task, net.logits(dev[name])
-        best = z[:, :17].argmax(1)
-        out[name] = pair(truth, best)
-        out[name]["calibration_error"] = round(calibration_error(softmax(z[:, :17] / temperature), truth), 3)
-        out[name]["by_language"] = grouped([r.lang for r in rows], truth, best)
-        out[name]["by_length"] = grouped([length_class(r) for r in rows], truth, best)
-        out[name]["by_task"] = {sets.TASKS[t]: round(float(np.mean(best[truth == t] == t)), 3) for t in np.unique(truth)}
-        if name == "tasks":
-            out[name]["by_source"] = grouped([sets.family(r.source) for r in rows], truth, best)
-        else:
-            out[name]["calibration_error_crossed"] = round(crossed_calibration_error(z[:, :17], truth), 3)
-            out[name]["difficulty_spearman"] = round(spearman(z[:, 17], dev[name].difficulty), 3)
-            out[name]["difficulty_mean_error"] = round(float(np.abs(logistic(z[:, 17]) - dev[name].difficulty).mean()), 3)
-            out[name]["sensitivity_auroc"] = round(auroc(z[:, 18], dev[name].sensitive), 3)
-    z = net.logits(dev["difficulty"])[:, 17]
-    out["difficulty_spearman"] = {"all": round(spearman(z, dev["difficulty"].difficulty), 3)}
-    of = np.array([r.source for r in dev["difficulty"].rows])
-    for source in np.unique(of):
-        out["difficulty_spearman"][str(source)] = round(spearman(z[of == source], dev["difficulty"].difficulty[of == source]), 3)
-    out["sensitivity_auroc"] = round(auroc(net.logits(dev["sensitivity"])[:, 18], dev["sensitivity"].sensitive), 3)
+    score, label = by_column(rows, z, network.DIFFICULTY, "difficulty")
+    if len(label) > 20:
+        out["difficulty_spearman"] = round(spearman(score, label), 3)
+        out["difficulty_mean_error"] = round(float(np.abs(logistic(score) - label).mean()), 3)
+    score, label = by_column(rows, z, network.SENSITIVE, "sensitive")
+    if 0 < label.sum() < len(label):
+        out["sensitivity_auroc"] = round(auroc(score, label), 3)
+        out["sensitivity_recall_at_1"] = round(recall_at(score, label), 3)
+    known = [i for i, r in enumerate(rows) if r.domain >= 0]
+    if known:
+        truth = np.array([rows[i].domain for i in known])
+        out["domain_accuracy"] = round(float(np.mean(z[known, network.DOMAIN].argmax(1) == truth)), 3)
+    score, label = by_column(rows, z, network.TOKENS, "tokens")
+    if len(label) > 20:
+        out["tokens_spearman"] = round(spearman(score, label), 3)
+        out["tokens_error"] = round(float(np.abs(score + network.LOG_TOKENS - label).mean()), 3)
+    return out
+
+
+def judge(net, dev):
+    """Known sources: what `dev` says."""
+    z = {name: net.outputs(part) for name, part in dev.items()}
+    out = {name: task_figures(dev[name].rows, z[name]) for name in ("tasks", "natural")}
+    out["natural"] |= other_figures(dev["natural"].rows, z["natural"])
+    rows = np.array([r.source for r in dev["difficulty"].rows])
+    out["difficulty"] = {"all": other_figures(dev["difficulty"].rows, z["difficulty"])}
+    for source in np.unique(rows):
+        part = np.flatnonzero(rows == source)
+        out["difficulty"][str(source)] = other_figures([dev["difficulty"].rows[i] for i in part], z["difficulty"][part])
+    out["sensitivity"] = other_figures(dev["sensitivity"].rows, z["sensitivity"])
     return out
 
 
 def left_out(found):
-    families, langs, truth, best = (np.array(column) for column in zip(*found))
-    natural = families == "authored for this project"
-    english = natural & (langs == "en")
-    return {
-        "sources": pair(truth[~natural], best[~natural]),
-        "natural": pair(truth[natural], best[natural]),
-        "natural_english": pair(truth[english], best[english]),
-        "by_source": grouped(families, truth, best),
-    }
+    """`found`: per set, `(author or collection, row, outputs)` of every row that was left out."""
+    rows = {name: [r for _, r, _ in part] for name, part in found.items()}
+    z = {name: np.stack([o for *_, o in part]) for name, part in found.items()}
+    out = {name: task_figures(rows[name], z[name]) for name in ("tasks", "natural")}
+    both = rows["tasks"] + rows["natural"]
+    out["all"] = task_figures(both, np.concatenate([z["tasks"], z["natural"]]))
+    english = np.array([r.lang == "en" for r in rows["natural"]])
+    out["natural_english"] = task_figures([r for r in rows["natural"] if r.lang == "en"], z["natural"][english])
+    out["natural"] |= other_figures(rows["natural"], z["natural"])
+    authors = np.array([a for a, *_ in found["natural"]])
+    out["authors"] = {}
+    for author in np.unique(authors):
+        part = np.flatnonzero(authors == author)
+        of = [rows["natural"][i] for i in part]
+        out["authors"][str(author)] = task_figures(of, z["natural"][part]) | other_figures(of, z["natural"][part])
+    out["difficulty"] = {}
+    of = np.array([r.source for r in rows["difficulty"]])
+    for source in np.unique(of):
+        part = np.flatnonzero(of == source)
+        out["difficulty"][str(source)] = other_figures([rows["difficulty"][i] for i in part], z["difficulty"][part])
+    out["difficulty"]["all"] = other_figures(rows["difficulty"], z["difficulty"])
+    out["sensitivity"] = other_figures(rows["sensitivity"], z["sensitivity"])
+    truth = np.array([r.task for r in rows["natural"]])
+    logits = z["natural"][:, network.TASK]
+    out["temperature"] = round(temperature(logits, truth), 3)
+    # Each author by the temperature of the others.
+    probs = np.empty_like(logits)
+    for author in np.unique(authors):
+        part = authors == author
+        probs[part] = softmax(logits[part] / temperature(logits[~part], truth[~part]))
+    out["calibration_error"] = round(calibration_error(probs, truth), 3)
+    return out
 
 
 def text(f):
     lines = []
-    for name in ("tasks", "natural"):
-        s = f[name]
-        lines.append(f"{name} dev: accuracy {s['accuracy']}, macro-F1 {s['macro_f1']}, calibration error {s['calibration_error']} (n {s['n']})")
-        for key in ("by_source", "by_language", "by_length"):
-            lines += [f"    {k:32} accuracy {v['accuracy']:.3f}  macro-F1 {v['macro_f1']:.3f}  n {v['n']}" for k, v in s.get(key, {}).items()]
-        lines.append("    recall " + " ".join(f"{k} {v}" for k, v in s["by_task"].items()))
-    n = f["natural"]
-    lines.append(f"natural dev: difficulty Spearman {n['difficulty_spearman']}, mean error {n['difficulty_mean_error']}, sensitivity AUROC {n['sensitivity_auroc']}, crossed calibration error {n['calibration_error_crossed']}")
-    lines.append(f"difficulty Spearman {f['difficulty_spearman']}, sensitivity AUROC {f['sensitivity_auroc']}, temperature {f['temperature']}")
+    for name in ("all", "natural", "natural_english", "tasks"):
+        part = f.get(name)
+        if part:
+            rest = {k: v for k, v in part.items() if not isinstance(v, dict)}
+            lines.append(f"{name:16} {rest}")
+    for name in ("authors", "difficulty", "sensitivity"):
+        for key, part in f.get(name, {}).items():
+            rest = {k: v for k, v in part.items() if not isinstance(v, dict)} if isinstance(part, dict) else part
+            lines.append(f"    {name} {key}: {rest}")
+    lines += [f"    {k} {f[k]}" for k in ("temperature", "calibration_error") if k in f]
     return "\n".join(lines)
-
-
-def left_out_text(f):
-    lines = [f"left out, {k}: {f[k]}" for k in ("sources", "natural", "natural_english")]
-    return "\n".join(lines + [f"    {k:32} {v}" for k, v in f["by_source"].items()])

@@ -136,8 +136,8 @@ pub(super) fn lengths(tree: &Tree, findings: &mut Findings) {
 pub(super) fn portable(tree: &Tree, findings: &mut Findings) {
     let local: Vec<_> = LOCAL.iter().map(|(text, remedy)| (pattern(text), *remedy)).collect();
     let document = pattern(r"\b[A-Z][A-Z_]+\.md\b");
-    for file in tree.files().iter().filter(|file| !matches!(file.name(), "Cargo.lock" | "LICENSE"))
-    {
+    let free = |file: &File| matches!(file.name(), "Cargo.lock" | "LICENSE") || file.is_prompts();
+    for file in tree.files().iter().filter(|file| !free(file)) {
         for (index, line) in file.text.lines().enumerate() {
             let told = |findings: &mut Findings, found: &str, remedy: &str| {
                 findings.add(&file.path, index + 1, format!("`{}`: {remedy}", found.trim()));
@@ -163,7 +163,7 @@ pub(super) fn portable(tree: &Tree, findings: &mut Findings) {
 
 /// Finds data sets and large files.
 pub(super) fn data(tree: &Tree, findings: &mut Findings) {
-    for file in tree.files() {
+    for file in tree.files().iter().filter(|file| !file.is_prompts()) {
         let listed = LARGE.iter().any(|(place, _)| file.path.starts_with(place));
         if DATA_ENDINGS.iter().any(|ending| file.path.ends_with(ending)) && !listed {
             findings.add(

@@ -37,6 +37,12 @@ impl File {
         File { path, bytes: text.len() as u64, text, code, shipped, strings }
     }
 
+    /// Prompts as people type them, written for this project to train and judge the classifier:
+    /// records, large, and with any word in them.
+    pub(super) fn is_prompts(&self) -> bool {
+        self.path.starts_with("classifier/train/prompts/") && self.path.ends_with(".jsonl")
+    }
+
     pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
