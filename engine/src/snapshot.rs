@@ -223,10 +223,7 @@ impl Builder {
                         MaxTokensField::MaxTokens => "max_tokens",
                         MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
                     },
-                    // Two providers count reasoning beside the output instead of in it.
-                    usage_rules: UsageRules {
-                        reasoning_apart: matches!(provider.id(), "xai" | "perplexity"),
-                    },
+                    usage_rules: UsageRules { reasoning_apart: offer.quirks().reasoning_apart },
                     model: catalogue.model(offer.model()).id().to_owned(),
                     provider: provider.id().to_owned(),
                 })

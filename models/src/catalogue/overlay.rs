@@ -155,5 +155,5 @@ pub(super) fn merge_quirks(known: &mut QuirksSource, given: QuirksSource) {
     replace_given!(known, given; max_tokens_field, developer_role, usage_in_stream,
         cached_tokens_reported, strict_schema, store, sampling_params, reasoning_effort,
         needs_reasoning_back, adaptive_thinking, system_anywhere, long_cache, session_affinity,
-        thinking);
+        reasoning_apart, thinking);
 }

@@ -172,6 +172,9 @@ pub struct QuirksSource {
     /// Routes by a session header so that the prompt cache is found again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<bool>,
+    /// Counts reasoning tokens beside the output tokens, in its chat protocol, instead of in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_apart: Option<bool>,
     /// How thinking is switched on and where it appears.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<ThinkingFormat>,

@@ -418,3 +418,13 @@ fn names_that_people_use_lead_to_a_chat_offer_that_can_be_reached() {
         .count();
     assert!(count >= 400, "{count} chat models can be reached as they stand");
 }
+
+#[test]
+fn who_counts_reasoning_beside_the_output_is_known_from_the_data() {
+    let catalogue = CatalogueSource::builtin().unwrap().compile().unwrap();
+    for offer in catalogue.offers() {
+        let provider = catalogue.provider(offer.provider()).id();
+        let apart = matches!(provider, "xai" | "perplexity");
+        assert_eq!(offer.quirks().reasoning_apart, apart, "{} at {provider}", offer.wire_id());
+    }
+}

@@ -483,6 +483,8 @@ pub struct Quirks {
     pub long_cache: bool,
     /// Routes by a session header. Unknown: no.
     pub session_affinity: bool,
+    /// Counts reasoning tokens beside the output tokens instead of in them. Unknown: no.
+    pub reasoning_apart: bool,
     /// How thinking is switched on.
     pub thinking: ThinkingFormat,
 }
@@ -503,6 +505,7 @@ impl Quirks {
             system_anywhere: source.system_anywhere.unwrap_or(false),
             long_cache: source.long_cache.unwrap_or(false),
             session_affinity: source.session_affinity.unwrap_or(false),
+            reasoning_apart: source.reasoning_apart.unwrap_or(false),
             thinking: source.thinking.unwrap_or_default(),
         }
     }
@@ -523,6 +526,7 @@ impl Quirks {
             self.system_anywhere,
             self.long_cache,
             self.session_affinity,
+            self.reasoning_apart,
         ];
         flags.iter().enumerate().fold(0, |bits, (at, flag)| bits | u32::from(*flag) << at)
     }
@@ -546,6 +550,7 @@ impl Quirks {
             system_anywhere: flag(10),
             long_cache: flag(11),
             session_affinity: flag(12),
+            reasoning_apart: flag(13),
             thinking: ThinkingFormat::from_code(thinking),
         }
     }

@@ -184,6 +184,7 @@ fn merge_quirks(offer: &mut OfferSource, facts: &[Fact], provider: Option<&Provi
         system_anywhere,
         long_cache,
         session_affinity,
+        reasoning_apart,
         thinking,
     );
 }

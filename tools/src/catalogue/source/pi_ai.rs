@@ -111,6 +111,7 @@ fn quirks(compat: &Value) -> QuirksSource {
         system_anywhere: flag("supportsMidConvoSystemMessages"),
         long_cache: flag("supportsLongCacheRetention"),
         session_affinity: flag("sendSessionAffinityHeaders"),
+        reasoning_apart: None,
         thinking: match compat["thinkingFormat"].as_str() {
             Some("openai") => Some(ThinkingFormat::Openai),
             Some("openrouter") => Some(ThinkingFormat::Openrouter),
