@@ -134,8 +134,8 @@ impl HealthTable {
     /// Lets old findings fade; to be called now and then, each second say.
     ///
     /// What nobody has measured yet is assumed to differ from its prior as the measured ones do: on a
-    /// host where all of them answer ten times as fast, the next one will too. Otherwise the first
-    /// offer that happens to be tried looks best for ever, because the others are never tried.
+    /// host where all of them answer ten times as fast, the next one is expected to as well. Otherwise
+    /// an offer that happened to be tried would look faster than the rest for no other reason.
     pub fn relax(&mut self, now: u64) {
         let elapsed = now.saturating_sub(self.relaxed_at);
         self.relaxed_at = now;
