@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{SMALL, entries, open, record};
+use store::JournalLimits;
 
 const FOLDER: &str = "STORE_CRASH_FOLDER";
 const FIRST: &str = "STORE_CRASH_FIRST";
@@ -21,6 +22,13 @@ const ROUNDS: u64 = 30;
 /// Entries of a round are below this above those of the round before.
 const ROUND_ENTRIES: u64 = 1 << 32;
 const CORE_ENTRIES: u64 = 1 << 28;
+/// Records of a core and life. A fast machine gets to the end of them before it is killed.
+const LIFE_ENTRIES: u64 = 8_000;
+/// Room for all records of all lives, at 512 bytes each: a full journal is another test's subject.
+const ROOMY: JournalLimits =
+    JournalLimits { room_bytes: ROUNDS * CORES * LIFE_ENTRIES * 512, ..SMALL };
+/// Where a child that panics leaves its message: its standard error is taken.
+const PANICKED: &str = "panicked.txt";
 
 #[test]
 fn records_survive_the_death_of_a_process_that_appends() {
@@ -43,7 +51,7 @@ fn kill_again_and_again(folds: bool, seed: u64) {
     }
     assert!(acknowledged.len() > 500, "the children lived too short to show anything");
 
-    let (journal, mut store) = open(folder.path(), SMALL);
+    let (journal, mut store) = open(folder.path(), ROOMY);
     let folded_by_the_dead = entries(&store).len();
     assert_eq!(folded_by_the_dead > 100, folds, "{folded_by_the_dead}: not what was to be shown");
     let report = store.fold(&journal).expect("folds");
@@ -85,6 +93,9 @@ fn one_life(folder: &Path, folds: bool, first: u64, life: Duration) -> Vec<u64> 
     child.kill().expect("SIGKILL"); // on Unix it is this signal and no other
     child.wait().expect("is gone");
     let bytes = reader.join().expect("reads");
+    if let Ok(message) = std::fs::read_to_string(folder.join(PANICKED)) {
+        panic!("the child panicked: {message}");
+    }
     bytes.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("8"))).collect()
 }
 
@@ -95,13 +106,18 @@ fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let number = |name| std::env::var(name).expect("is set").parse::<u64>().expect("a number");
     let (first, folds) = (number(FIRST), number(FOLDS) == 1);
-    let (journal, mut store) = open(Path::new(&folder), SMALL);
+    let panicked = Path::new(&folder).join(PANICKED);
+    std::panic::set_hook(Box::new(move |panic| {
+        std::fs::write(&panicked, panic.to_string()).expect("writes");
+        std::process::abort();
+    }));
+    let (journal, mut store) = open(Path::new(&folder), ROOMY);
     std::thread::scope(|scope| {
         for core in 0..CORES {
             let mut writer = journal.writer(core as u16).expect("a writer");
             scope.spawn(move || {
                 let start = first + core * CORE_ENTRIES;
-                for entry in start..start + 200_000 {
+                for entry in start..start + LIFE_ENTRIES {
                     let mut kept = record(entry % 1000);
                     kept.entry = entry.into();
                     writer.append(&kept).expect("takes it");
