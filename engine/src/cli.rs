@@ -1,20 +1,24 @@
 //! The command line: what a person types, and tables that a person reads or a program parses.
 #![allow(clippy::print_stdout, reason = "speaking to a person is what this file is for")]
 
+mod classifier;
+mod key;
+mod usage;
+
 use crate::config::Config;
 use crate::control::{self, Options, Started};
 use crate::rt::DriverChoice;
 use clap::{Args, Parser, Subcommand};
-use classifier::{Classifier, CoreClassifier, Excerpt, OnnxRuntime};
-use comfy_table::{CellAlignment, Table, presets};
-use govern::KeyRecord;
+use comfy_table::{Table, presets};
+use key::KeyCommand;
 use models::PicoUsd;
 use serde_json::json;
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use store::{Dimension, Journal, JournalError, JournalLimits, NewKey, Store, Totals, UsageQuery};
+use store::Store;
+use usage::UsageArgs;
 
 /// The routing and control layer between applications and language models.
 #[derive(Parser)]
@@ -93,65 +97,6 @@ enum Command {
     Classify,
 }
 
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Make a key; its secret is shown this once
-    Create {
-        /// What to call it
-        #[arg(long)]
-        name: String,
-        /// Organisation that pays
-        #[arg(long, default_value = "")]
-        org: String,
-        /// Team
-        #[arg(long, default_value = "")]
-        team: String,
-        /// Project
-        #[arg(long, default_value = "")]
-        project: String,
-        /// The person it is for
-        #[arg(long)]
-        user: Option<String>,
-        /// Strategy of its `auto` requests: cost, quality, latency or balanced
-        #[arg(long, value_parser = strategy_name)]
-        strategy: Option<String>,
-        /// Day from which on it is refused, YYYY-MM-DD in UTC
-        #[arg(long, value_name = "DAY", value_parser = day)]
-        expires: Option<i64>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List all keys
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Refuse a key from now on
-    Revoke {
-        /// Its number
-        id: u64,
-    },
-}
-
-#[derive(Args)]
-struct UsageArgs {
-    /// What to group by, several with commas: model, provider, key, task, org, team, project, user,
-    /// strategy, outcome, dialect, price_version, day
-    #[arg(long, value_delimiter = ',', value_parser = dimension, default_value = "model")]
-    by: Vec<Dimension>,
-    /// Only the last … of time: 30m, 24h, 7d
-    #[arg(long, value_name = "TIME", value_parser = span_us)]
-    since: Option<u64>,
-    /// The last N requests instead of sums
-    #[arg(long, value_name = "N")]
-    recent: Option<u32>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// What only the binary itself can do for its process.
 pub struct Host {
     /// Called once when a server has started.
@@ -183,10 +128,10 @@ fn dispatch(cli: Cli, begun: Instant, host: &Host) -> Done {
         None => serve(&common, &cli.serve, begun, host),
         Some(Command::Serve(args)) => serve(&common, &args, begun, host),
         Some(Command::Check) => check(&common),
-        Some(Command::Key(command)) => key(&common, command),
-        Some(Command::Usage(args)) => usage(&common, &args),
+        Some(Command::Key(command)) => key::key(&common, command),
+        Some(Command::Usage(args)) => usage::usage(&common, &args),
         Some(Command::Models { json, all }) => list_models(&common, json, all),
-        Some(Command::Classify) => classify(&common),
+        Some(Command::Classify) => classifier::classify(&common),
     }
 }
 
@@ -308,255 +253,6 @@ fn open_store(common: &Common) -> Result<(Config, Store), String> {
     Ok((config, store))
 }
 
-fn key(common: &Common, command: KeyCommand) -> Done {
-    let (_, mut store) = open_store(common)?;
-    match command {
-        KeyCommand::Create { name, org, team, project, user, strategy, expires, json } => {
-            if name.is_empty() || name.len() > 100 || name.contains(char::is_control) {
-                return Err("--name: 1 to 100 printable characters would do".into());
-            }
-            let new = NewKey { name, org, team, project, user, strategy, expires_at: expires };
-            let (secret, record) = store.create_key(&new).map_err(|error| error.to_string())?;
-            if json {
-                let mut row = key_json(&record);
-                row["secret"] = json!(secret.reveal());
-                println!("{row}");
-            } else {
-                println!(
-                    "key {} \"{}\", shown this once:\n{}",
-                    record.id,
-                    record.name,
-                    secret.reveal()
-                );
-            }
-        }
-        KeyCommand::List { json } => {
-            let keys = store.list_keys().map_err(|error| error.to_string())?;
-            if json {
-                println!("{}", json!(keys.iter().map(key_json).collect::<Vec<_>>()));
-            } else {
-                println!("{}", key_table(&keys));
-            }
-        }
-        KeyCommand::Revoke { id } => {
-            let record = store.revoke_key(id).map_err(|error| error.to_string())?;
-            println!(
-                "key {} \"{}\" is revoked; running gateways refuse it within a second",
-                id, record.name
-            );
-        }
-    }
-    Ok(())
-}
-
-fn key_json(key: &KeyRecord) -> serde_json::Value {
-    json!({
-        "id": key.id,
-        "name": key.name,
-        "org": key.org,
-        "team": key.team,
-        "project": key.project,
-        "user": key.user,
-        "strategy": key.strategy,
-        "created_at": key.created_at,
-        "revoked_at": key.revoked_at,
-        "expires_at": key.expires_at,
-    })
-}
-
-fn key_table(keys: &[KeyRecord]) -> Table {
-    let mut table =
-        table(&["id", "name", "org", "team", "project", "user", "strategy", "created", "state"]);
-    for key in keys {
-        let state = match (key.revoked_at, key.expires_at) {
-            (Some(at), _) => format!("revoked {}", moment(at)),
-            (None, Some(at)) => format!("expires {}", moment(at)),
-            (None, None) => "active".to_owned(),
-        };
-        let id = key.id.to_string();
-        let created = moment(key.created_at);
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
-        table.add_row([
-            id,
-            key.name.clone(),
-            key.org.clone(),
-            key.team.clone(),
-            key.project.clone(),
-            or_none(&key.user),
-            or_none(&key.strategy),
-            created,
-            state,
-        ]);
-    }
-    table
-}
-
-fn usage(common: &Common, args: &UsageArgs) -> Done {
-    let (config, mut store) = open_store(common)?;
-    // Without a running server the last records may still be in the journal.
-    match Journal::open(&config.server.data_dir, JournalLimits::default()) {
-        Ok(journal) => drop(store.fold(&journal).map_err(|error| error.to_string())?),
-        Err(JournalError::InUse { .. }) => {}
-        Err(error) => return Err(error.to_string()),
-    }
-    if let Some(count) = args.recent {
-        return recent(&store, count, args.json);
-    }
-    let (_, now_us) = crate::core::unix_now();
-    let since_us = args.since.map(|span| now_us.saturating_sub(span));
-    let query = UsageQuery { by: args.by.clone(), since_us, until_us: None };
-    let rows = store.usage(&query).map_err(|error| error.to_string())?;
-    let all = store.totals(since_us).map_err(|error| error.to_string())?;
-    let heads: Vec<&str> = args.by.iter().map(|dimension| dimension.name()).collect();
-    if args.json {
-        let groups: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                let group: serde_json::Map<_, _> = heads
-                    .iter()
-                    .zip(&row.group)
-                    .map(|(head, label)| ((*head).to_owned(), json!(label)))
-                    .collect();
-                let mut value = totals_json(&row.totals);
-                value["group"] = group.into();
-                value
-            })
-            .collect();
-        println!("{}", json!({"groups": groups, "total": totals_json(&all)}));
-        return Ok(());
-    }
-    let figures =
-        ["calls", "input", "cached", "output", "cost", "dearest", "saved", "ttft p50", "ttft p95"];
-    let mut table = table(&[&heads[..], &figures[..]].concat());
-    for column in heads.len()..heads.len() + figures.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for row in &rows {
-        let labels = row.group.iter().map(|label| or_dash(label));
-        table.add_row(labels.chain(figures_of(&row.totals)).collect::<Vec<_>>());
-    }
-    let mut sum = vec!["total".to_owned()];
-    sum.resize(heads.len(), String::new());
-    sum.extend(figures_of(&all));
-    table.add_row(sum);
-    println!("{table}");
-    println!(
-        "\"dearest\" is what the dearest model that could have served each request would have cost."
-    );
-    Ok(())
-}
-
-fn recent(store: &Store, count: u32, as_json: bool) -> Done {
-    let records = store.recent(count.clamp(1, 10_000)).map_err(|error| error.to_string())?;
-    if as_json {
-        for record in &records {
-            println!(
-                "{}",
-                json!({
-                    "id": crate::serve::hex(record.entry).as_str(),
-                    "started_at_us": record.started_at_us,
-                    "key": record.who.key_name,
-                    "requested": record.asked.requested,
-                    "strategy": record.asked.strategy,
-                    "stream": record.asked.stream,
-                    "task": record.decided.task.map(|task| task.name()),
-                    "difficulty": record.decided.difficulty,
-                    "reason": record.decided.reason,
-                    "model": record.served.model,
-                    "provider": record.served.provider,
-                    "attempts": record.served.attempts,
-                    "failures": record.served.failures,
-                    "outcome": record.served.outcome.name(),
-                    "ttft_us": record.timing.ttft_us,
-                    "duration_us": record.timing.duration_us,
-                    "classify_us": record.timing.classify_us,
-                    "input_tokens": record.usage.input.0,
-                    "cached_tokens": record.usage.cached.0,
-                    "output_tokens": record.usage.output.0,
-                    "estimated": record.usage.source == models::UsageSource::Estimated,
-                    "cost_pico_usd": record.money.total.0,
-                    "dearest_pico_usd": record.money.dearest.0,
-                    "price_version": record.money.price_version,
-                })
-            );
-        }
-        return Ok(());
-    }
-    let mut table = table(&[
-        "time",
-        "requested",
-        "task",
-        "model",
-        "provider",
-        "why",
-        "tries",
-        "outcome",
-        "ttft",
-        "tokens",
-        "cost",
-    ]);
-    for record in &records {
-        let task = record.decided.task.map_or("", |task| task.name());
-        table.add_row([
-            moment(record.started_at_us as i64 / 1_000_000),
-            record.asked.requested.clone(),
-            or_dash(task),
-            or_dash(&record.served.model),
-            or_dash(&record.served.provider),
-            record.decided.reason.clone(),
-            record.served.attempts.to_string(),
-            record.served.outcome.name().to_owned(),
-            record.timing.ttft_us.map_or("-".to_owned(), |us| milliseconds(us.into())),
-            format!("{}+{}", record.usage.input.0, record.usage.output.0),
-            record.money.total.to_string(),
-        ]);
-    }
-    println!("{table}");
-    Ok(())
-}
-
-fn totals_json(totals: &Totals) -> serde_json::Value {
-    // Sums may exceed what a JSON number keeps exactly in every reader, so money is text.
-    json!({
-        "calls": totals.calls,
-        "complete": totals.complete,
-        "estimated": totals.estimated,
-        "input_tokens": totals.input as u64,
-        "cached_tokens": totals.cached as u64,
-        "written_tokens": totals.written as u64,
-        "output_tokens": totals.output as u64,
-        "reasoning_tokens": totals.reasoning as u64,
-        "cost_pico_usd": totals.cost_pico.to_string(),
-        "own_cost_pico_usd": totals.own_cost_pico.to_string(),
-        "dearest_pico_usd": totals.dearest_pico.to_string(),
-        "ttft_p50_us": totals.ttft.p50_us,
-        "ttft_p95_us": totals.ttft.p95_us,
-    })
-}
-
-fn figures_of(totals: &Totals) -> Vec<String> {
-    let saved = match totals.dearest_pico {
-        0 => "-".to_owned(),
-        dearest => {
-            let saved = dearest.saturating_sub(totals.cost_pico);
-            format!("{:.0} %", saved as f64 / dearest as f64 * 100.0)
-        }
-    };
-    vec![
-        totals.calls.to_string(),
-        totals.input.to_string(),
-        totals.cached.to_string(),
-        totals.output.to_string(),
-        dollars(totals.cost_pico),
-        dollars(totals.dearest_pico),
-        saved,
-        milliseconds(totals.ttft.p50_us),
-        milliseconds(totals.ttft.p95_us),
-    ]
-}
-
 fn list_models(common: &Common, as_json: bool, all: bool) -> Done {
     let config = load(common)?;
     let catalogue = config
@@ -613,106 +309,15 @@ fn list_models(common: &Common, as_json: bool, all: bool) -> Done {
     Ok(())
 }
 
-fn classify(common: &Common) -> Done {
-    let config = load(common)?;
-    let mut core = match classifier(&config) {
-        Ok(core) => core,
-        Err(error) => {
-            eprintln!("pointsman: {error}; judging by rules alone");
-            CoreClassifier::rules_only()
-        }
-    };
-    let mut excerpt = Excerpt::default();
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    for line in std::io::stdin().lock().lines() {
-        let line = line.map_err(|error| format!("standard input: {error}"))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let answer = classifier::lines::classify_line(&mut core, &mut excerpt, &line);
-        // A reader that has gone needs no more lines.
-        if writeln!(out, "{answer}").is_err() {
-            return Ok(());
-        }
-    }
-    let _ = out.flush();
-    Ok(())
-}
-
-fn classifier(config: &Config) -> Result<CoreClassifier, String> {
-    if config.classifier.rules_only {
-        return Ok(CoreClassifier::rules_only());
-    }
-    let folder = control::model_folder(config)?;
-    let runtime = OnnxRuntime::init(config.classifier.onnxruntime.as_deref())
-        .map_err(|error| error.to_string())?;
-    let classifier = Classifier::load(&folder, &runtime).map_err(|error| error.to_string())?;
-    classifier.session().map_err(|error| error.to_string())
-}
-
 fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(heads.to_vec());
     table
 }
 
-fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
-
-fn milliseconds(micros: u64) -> String {
-    match micros {
-        0 => "-".to_owned(),
-        _ => format!("{:.1} ms", micros as f64 / 1_000.0),
-    }
-}
-
-fn dollars(pico: u128) -> String {
-    match u64::try_from(pico) {
-        Ok(pico) => PicoUsd(pico).to_string(),
-        // Above 18 million dollars nobody asks for the last decimals.
-        Err(_) => format!("${}", pico / u128::from(PicoUsd::ONE_USD.0)),
-    }
-}
-
 fn moment(unix_s: i64) -> String {
     let time = jiff::Timestamp::from_second(unix_s).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-fn strategy_name(text: &str) -> Result<String, String> {
-    let names: Vec<_> = route::Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
-    match route::Strategy::from_name(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err(format!("one of {} would do", names.join(", "))),
-    }
-}
-
-fn dimension(text: &str) -> Result<Dimension, String> {
-    let names: Vec<_> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
-    Dimension::from_name(text).ok_or_else(|| format!("one of {} would do", names.join(", ")))
-}
-
-fn day(text: &str) -> Result<i64, String> {
-    let date: jiff::civil::Date = text.parse().map_err(|_| "a day like 2027-01-31 would do")?;
-    let start = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| error.to_string())?;
-    Ok(start.timestamp().as_second())
-}
-
-fn span_us(text: &str) -> Result<u64, String> {
-    let help = || "a time like 30m, 24h or 7d would do".to_owned();
-    let unit_at =
-        text.len().checked_sub(1).filter(|&at| text.is_char_boundary(at)).ok_or_else(help)?;
-    let (digits, unit) = text.split_at(unit_at);
-    let seconds: u64 = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(help()),
-    };
-    let count: u64 = digits.parse().map_err(|_| help())?;
-    count.checked_mul(seconds * 1_000_000).ok_or_else(help)
 }
 
 #[cfg(test)]
@@ -723,15 +328,5 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn spans_and_days_are_read() {
-        assert_eq!(span_us("24h"), Ok(86_400_000_000));
-        assert_eq!(day("1970-01-02"), Ok(86_400));
-        for bad in ["", "h", "1", "1y", "-1h", "1é", "99999999999999999999d"] {
-            assert!(span_us(bad).is_err(), "{bad}");
-        }
-        assert!(day("tomorrow").is_err());
     }
 }
