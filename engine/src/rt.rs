@@ -139,6 +139,16 @@ pub async fn sleep(duration: Duration) {
     monoio::time::sleep(duration).await;
 }
 
+/// Waits for what another thread gives, at most `limit`; a clock of whole milliseconds ends the wait,
+/// so it may last one more. Only for futures that hold no I/O: giving up drops them.
+///
+/// Another thread wakes a core through monoio's queue of foreign wakers and an event descriptor, on
+/// every driver. Its check for sleepers is not ordered as strictly as it would have to be on every
+/// processor; should a wake-up be lost, the limit ends the wait.
+pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    monoio::time::timeout(limit, future).await.ok()
+}
+
 /// A listening socket of this core.
 pub struct Listener {
     inner: TcpListener,
