@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{CoreClassifier, Excerpt, Input, Kind, Structure};
+use crate::{Classified, CoreClassifier, Excerpt, Input, Kind, Structure};
 
 /// Classifies one line; a line that cannot be read gives `{"id", "error"}`.
 pub fn classify_line(core: &mut CoreClassifier, excerpt: &mut Excerpt, line: &str) -> String {
@@ -14,21 +14,25 @@ pub fn classify_line(core: &mut CoreClassifier, excerpt: &mut Excerpt, line: &st
         Ok(request) => request,
         Err(error) => return json!({ "id": null, "error": error.to_string() }).to_string(),
     };
-    let answer = match Conversation::read(&request) {
-        Ok(conversation) => classify(core, excerpt, &conversation, &request["id"]),
+    let answer = match classify_value(core, excerpt, &request) {
+        Ok(classified) => answer(&classified, &request["id"]),
         Err(what) => json!({ "id": request["id"], "error": what }),
     };
     answer.to_string()
 }
 
-fn classify(
+/// Classifies a request that is parsed already; an error says what it lacks.
+pub fn classify_value(
     core: &mut CoreClassifier,
     excerpt: &mut Excerpt,
-    conversation: &Conversation<'_>,
-    id: &Value,
-) -> Value {
+    request: &Value,
+) -> Result<Classified, &'static str> {
+    let conversation = Conversation::read(request)?;
     let text = excerpt.build_parts(conversation.system, &conversation.last_user);
-    let classified = core.classify(&Input { text, structure: conversation.structure });
+    Ok(core.classify(&Input { text, structure: conversation.structure }))
+}
+
+fn answer(classified: &Classified, id: &Value) -> Value {
     let verdict = classified.verdict;
     let probs: serde_json::Map<String, Value> = models::Task::ALL
         .into_iter()
@@ -133,7 +137,7 @@ impl<'a> Conversation<'a> {
 mod tests {
     use super::*;
 
-    fn answer(line: &str) -> Value {
+    fn answer_to(line: &str) -> Value {
         let mut core = CoreClassifier::rules_only();
         let answer = classify_line(&mut core, &mut Excerpt::default(), line);
         serde_json::from_str(&answer).expect("JSON")
@@ -166,7 +170,7 @@ mod tests {
                 "structure",
             ),
         ] {
-            let answer = answer(line);
+            let answer = answer_to(line);
             assert_eq!(
                 (&answer["task"], &answer["stage"]),
                 (&json!(task), &json!(stage)),
@@ -185,7 +189,7 @@ mod tests {
             (r#"{"id":7,"messages":[{"role":"pilot","content":"x"}]}"#, "role"),
             (r#"{"id":7,"messages":[{"role":"user","content":7}]}"#, "content"),
         ] {
-            let error = answer(line)["error"].as_str().expect("an error").to_owned();
+            let error = answer_to(line)["error"].as_str().expect("an error").to_owned();
             assert!(error.contains(named), "{line}: {error}");
         }
     }
