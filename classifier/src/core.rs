@@ -10,27 +10,18 @@ use std::time::Instant;
 
 use models::{Task, Verdict};
 
+use crate::bag::BagModel;
+use crate::check::{self, LoadOptions};
+use crate::device::RunsOn;
+use crate::heads::Layout;
 use crate::labels::{Domain, Kind};
-use crate::ngrams::{Buckets, DENSE_COUNT, GROUPS, Ngrams};
+use crate::manifest::Head;
+use crate::ngrams::{Buckets, Ngrams};
 use crate::onnx::GraphSession;
-use crate::rules::{Rules, decide, grown_tokens, logistic, softmax};
-use crate::sensitivity::{self, Sensitive};
+use crate::rules::Rules;
+use crate::speed::{self, Speed};
 use crate::table::Table;
 use crate::{ClassifierError, Manifest, OnnxRuntime, Structure};
-
-// Where the heads stand in the output of the graph.
-const DIFFICULTY: usize = Task::COUNT;
-const SENSITIVITY: usize = DIFFICULTY + 1;
-const DOMAINS: usize = SENSITIVITY + 1;
-const KINDS: usize = DOMAINS + Domain::COUNT;
-const LENGTH: usize = KINDS + Kind::COUNT;
-/// Outputs of the graph; the last two are the mean of the logarithm of the tokens and the logarithm
-/// of its standard deviation.
-const OUTPUTS: usize = LENGTH + 2;
-/// Bounds of the logarithm of the spread, as in training.
-const LOG_SPREAD: (f32, f32) = (-1.5, 1.0);
-/// Bound of the logarithm of the expected tokens: e^11 is 60,000.
-const LOG_TOKENS_MAX: f32 = 11.0;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +47,50 @@ pub struct Classified {
     pub kinds: [f32; Kind::COUNT],
     /// Standard deviation of the logarithm of the expected output tokens.
     pub spread: f32,
+    /// Which heads and tasks a model spoke for; the rest comes from the rules.
+    pub covers: Coverage,
     /// Who decided the task.
     pub stage: Stage,
     /// Time spent, in microseconds.
     pub micros: u32,
+}
+
+/// Which heads a model has, and for which tasks it has a label.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    heads: u8,
+    tasks: u32,
+}
+
+impl Coverage {
+    /// Nothing: the verdict is that of rules.
+    pub const NONE: Coverage = Coverage { heads: 0, tasks: 0 };
+    /// Every head and every task.
+    pub const ALL: Coverage =
+        Coverage { heads: (1 << Head::ALL.len()) - 1, tasks: (1 << Task::COUNT) - 1 };
+
+    /// These heads and tasks.
+    pub fn of(heads: &[Head], tasks: impl IntoIterator<Item = Task>) -> Coverage {
+        Coverage {
+            heads: heads.iter().fold(0, |set, &head| set | 1 << head as u8),
+            tasks: tasks.into_iter().fold(0, |set, task| set | 1 << task.index()),
+        }
+    }
+
+    /// Whether a model has the head.
+    pub fn has(self, head: Head) -> bool {
+        self.heads >> (head as u8) & 1 == 1
+    }
+
+    /// Whether a model has a label for the task.
+    pub fn has_task(self, task: Task) -> bool {
+        self.tasks >> task.index() & 1 == 1
+    }
+
+    /// What either has.
+    pub fn union(self, other: Coverage) -> Coverage {
+        Coverage { heads: self.heads | other.heads, tasks: self.tasks | other.tasks }
+    }
 }
 
 /// Who decided the task.
@@ -67,15 +98,20 @@ pub struct Classified {
 pub enum Stage {
     /// The form of the request left no doubt.
     Structure,
-    /// The inline model.
+    /// The model.
     Model,
     /// Cue words: no model is loaded, or it failed on this input.
     Rules,
+    /// A second model together with the first: [`crate::combine`].
+    Second,
+    /// A verdict given before on the same input: [`crate::VerdictCache`].
+    Cache,
 }
 
 impl Stage {
     /// All stages.
-    pub const ALL: [Stage; 3] = [Stage::Structure, Stage::Model, Stage::Rules];
+    pub const ALL: [Stage; 5] =
+        [Stage::Structure, Stage::Model, Stage::Rules, Stage::Second, Stage::Cache];
 
     /// The name in files and metrics.
     pub fn name(self) -> &'static str {
@@ -83,6 +119,8 @@ impl Stage {
             Stage::Structure => "structure",
             Stage::Model => "model",
             Stage::Rules => "rules",
+            Stage::Second => "second",
+            Stage::Cache => "cache",
         }
     }
 }
@@ -90,46 +128,72 @@ impl Stage {
 /// A checked model, ready to make sessions on any thread. Cheap to clone: weights are shared.
 #[derive(Clone, Debug)]
 pub struct Classifier {
-    manifest: Arc<Manifest>,
-    model: Arc<[u8]>,
-    table: Arc<Table>,
-    runtime: OnnxRuntime,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) model: Arc<[u8]>,
+    pub(crate) feed: Feed,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) runs_on: RunsOn,
+    pub(crate) runtime: OnnxRuntime,
+}
+
+/// What a model needs beside its graph.
+#[derive(Clone, Debug)]
+pub(crate) enum Feed {
+    Ngrams { table: Arc<Table>, buckets: Buckets },
 }
 
 impl Classifier {
-    /// Loads a model folder: checks the manifest and the hashes, builds a session, and asks every
-    /// probe. A folder that fails any of it is refused whole.
+    /// Loads a model folder to run on the processor: [`Classifier::load_with`] with the defaults.
     pub fn load(folder: &Path, runtime: &OnnxRuntime) -> Result<Classifier, ClassifierError> {
-        let manifest = Manifest::load(folder)?;
-        let shape = [manifest.buckets().rows(), manifest.ngrams.width];
-        let model = manifest.files.model.read(folder)?;
-        let table = manifest.files.table.read(folder)?;
-        let classifier = Classifier {
-            manifest: Arc::new(manifest),
-            model: model.into(),
-            table: Arc::new(Table::new(table, shape)?),
-            runtime: runtime.clone(),
-        };
-        classifier.session()?.ask_probes(&classifier.manifest)?;
-        Ok(classifier)
+        Classifier::load_with(folder, runtime, LoadOptions::default())
     }
 
-    /// A session for one thread.
+    /// Loads a model folder: checks manifest, hashes and shapes, builds a session where `options` say,
+    /// and asks every probe. A folder that fails any of it is refused whole.
+    pub fn load_with(
+        folder: &Path,
+        runtime: &OnnxRuntime,
+        options: LoadOptions,
+    ) -> Result<Classifier, ClassifierError> {
+        check::load(folder, runtime, options, &mut |_, _| {})
+    }
+
+    /// A session for one thread. It takes milliseconds, and may be made on one thread for another.
     pub fn session(&self) -> Result<CoreClassifier, ClassifierError> {
-        let session = GraphSession::new(&self.runtime, &self.model)?;
-        let model = Model {
-            session,
-            buckets: self.manifest.buckets(),
-            tasks: self.manifest.tasks(),
-            features: vec![0.0; GROUPS * self.table.width() + DENSE_COUNT],
-            table: Arc::clone(&self.table),
+        self.session_on(self.runs_on.gpu)
+    }
+
+    pub(crate) fn session_on(&self, gpu: bool) -> Result<CoreClassifier, ClassifierError> {
+        let session = GraphSession::new(&self.runtime, &self.model, gpu)?;
+        let model = match &self.feed {
+            Feed::Ngrams { table, buckets } => {
+                let table = Arc::clone(table);
+                Model::Bag(BagModel::new(session, table, *buckets, self.layout.len())?)
+            }
         };
-        Ok(CoreClassifier { model: Some(model), ..CoreClassifier::rules_only() })
+        let loaded = Loaded { model, layout: Arc::clone(&self.layout), row: Vec::new() };
+        Ok(CoreClassifier { loaded: Some(loaded), ..CoreClassifier::rules_only() })
     }
 
     /// What the folder says of itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Where it runs, and why not elsewhere.
+    pub fn runs_on(&self) -> &RunsOn {
+        &self.runs_on
+    }
+
+    /// Measures a new session: microseconds per verdict, and thereby where it may run. Takes some
+    /// tenths of a second.
+    pub fn measure(&self) -> Result<Speed, ClassifierError> {
+        let mut core = self.session()?;
+        let speed = speed::measure(&mut core, &self.manifest.probes);
+        match core.faults() {
+            0 => Ok(speed),
+            faults => Err(ClassifierError::Model(format!("failed on {faults} texts"))),
+        }
     }
 }
 
@@ -138,8 +202,21 @@ impl Classifier {
 pub struct CoreClassifier {
     ngrams: Ngrams,
     rules: Rules,
-    model: Option<Model>,
+    loaded: Option<Loaded>,
     faults: u64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    model: Model,
+    layout: Arc<Layout>,
+    /// What the graph gave.
+    row: Vec<f32>,
+}
+
+#[derive(Debug)]
+enum Model {
+    Bag(BagModel),
 }
 
 impl CoreClassifier {
@@ -148,7 +225,7 @@ impl CoreClassifier {
         CoreClassifier {
             ngrams: Ngrams::default(),
             rules: Rules::default(),
-            model: None,
+            loaded: None,
             faults: 0,
         }
     }
@@ -156,9 +233,7 @@ impl CoreClassifier {
     /// Judges one request. There is always a verdict, and every number in it is in its range.
     pub fn classify(&mut self, input: &Input<'_>) -> Classified {
         let started = Instant::now();
-        self.ngrams.read(input.text);
-        let by_model = self.model.as_mut().map(|model| model.judge(&mut self.ngrams, input));
-        let mut classified = match by_model {
+        let mut classified = match self.by_model(input) {
             Some(Ok(classified)) => classified,
             Some(Err(_)) => {
                 self.faults += 1;
@@ -166,13 +241,19 @@ impl CoreClassifier {
             }
             None => self.rules.judge(&self.ngrams, input),
         };
-        classified.micros = started.elapsed().as_micros().min(u32::MAX.into()) as u32;
+        classified.micros = micros(started);
         classified
+    }
+
+    /// Judges several requests at once, one verdict for each in their order, appended to `into`. The
+    /// graph runs once for all where it can, which pays on a GPU; `micros` is each one's share.
+    pub fn classify_batch(&mut self, inputs: &[Input<'_>], into: &mut Vec<Classified>) {
+        into.extend(inputs.iter().map(|input| self.classify(input)));
     }
 
     /// Whether a model is loaded.
     pub fn has_model(&self) -> bool {
-        self.model.is_some()
+        self.loaded.is_some()
     }
 
     /// How often the model failed and the rules stood in.
@@ -180,142 +261,35 @@ impl CoreClassifier {
         self.faults
     }
 
-    fn ask_probes(&mut self, manifest: &Manifest) -> Result<(), ClassifierError> {
-        let model = self.model.as_mut().expect("made by Classifier::session");
-        // Even without probes one run must show that shapes fit and numbers are numbers.
-        self.ngrams.read("");
-        model.judge(&mut self.ngrams, &Input { text: "", structure: Structure::default() })?;
-        for probe in &manifest.probes {
-            self.ngrams.read(&probe.text);
-            let input = Input { text: &probe.text, structure: Structure::default() };
-            let found = model.judge(&mut self.ngrams, &input)?.verdict.task.name();
-            if found != probe.task {
-                return Err(ClassifierError::Probe {
-                    text: probe.text.clone(),
-                    expected: probe.task.clone(),
-                    found: found.into(),
-                });
-            }
+    /// What the graph takes and gives, for people.
+    pub(crate) fn ports(&self) -> String {
+        match &self.loaded {
+            Some(Loaded { model: Model::Bag(bag), .. }) => bag.ports(),
+            None => String::new(),
         }
-        Ok(())
     }
-}
 
-#[derive(Debug)]
-struct Model {
-    session: GraphSession,
-    buckets: Buckets,
-    /// The task of each output.
-    tasks: [Task; Task::COUNT],
-    table: Arc<Table>,
-    /// What the graph is given: means of the groups, dense features.
-    features: Vec<f32>,
-}
-
-impl Model {
-    fn judge(
+    /// Reads the text, and asks the model where there is one.
+    pub(crate) fn by_model(
         &mut self,
-        ngrams: &mut Ngrams,
         input: &Input<'_>,
-    ) -> Result<Classified, ClassifierError> {
-        ngrams.hash(self.buckets);
-        let (means, dense) = self.features.split_at_mut(GROUPS * self.table.width());
-        self.table.means(ngrams.ids(), ngrams.group_ends(), means);
-        dense.copy_from_slice(ngrams.dense());
-        let outputs = self.session.run(&self.features)?;
-        judge_outputs(&outputs, &self.tasks, ngrams, input)
+    ) -> Option<Result<Classified, ClassifierError>> {
+        self.ngrams.read(input.text);
+        let Loaded { model, layout, row } = self.loaded.as_mut()?;
+        let ran = match model {
+            Model::Bag(bag) => bag.run(&mut self.ngrams, row),
+        };
+        Some(ran.and_then(|()| layout.judge(row, &self.rules, &self.ngrams, input)))
     }
 }
 
-/// What the numbers of the graph mean; an error when one of them is none.
-fn judge_outputs(
-    outputs: &[f32; OUTPUTS],
-    tasks: &[Task; Task::COUNT],
-    ngrams: &Ngrams,
-    input: &Input<'_>,
-) -> Result<Classified, ClassifierError> {
-    if !outputs.iter().all(|output| output.is_finite()) {
-        return Err(ClassifierError::Model("an output is not a number".into()));
-    }
-    let mut logits = [0.0; Task::COUNT];
-    for (task, logit) in tasks.iter().zip(outputs) {
-        logits[task.index()] = *logit;
-    }
-    let mut probs = softmax(&logits);
-    input.structure.shift(&mut probs);
-    let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Model);
-
-    let domains: [f32; Domain::COUNT] = std::array::from_fn(|index| outputs[DOMAINS + index]);
-    let domains = softmax(&domains);
-    let domain = (0..Domain::COUNT).max_by(|&a, &b| domains[a].total_cmp(&domains[b])).unwrap_or(0);
-
-    let by_model = Sensitive {
-        sensitivity: logistic(outputs[SENSITIVITY]),
-        kinds: std::array::from_fn(|index| logistic(outputs[KINDS + index])),
-    };
-    let sensitive = sensitivity::with_findings(by_model, &ngrams.findings());
-
-    let spread = outputs[LENGTH + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1).exp();
-    // The mean of a log-normal lies above its median.
-    let tokens = (outputs[LENGTH] + spread * spread / 2.0).min(LOG_TOKENS_MAX).exp();
-    let verdict = Verdict {
-        task,
-        difficulty: input.structure.harder(logistic(outputs[DIFFICULTY])),
-        sensitivity: sensitive.sensitivity,
-        output_tokens: tokens + grown_tokens(task, input),
-        confidence,
-    };
-    Ok(Classified {
-        verdict: verdict.sane(),
-        probs,
-        domain: Domain::ALL[domain],
-        domain_confidence: domains[domain],
-        kinds: sensitive.kinds,
-        spread,
-        stage,
-        micros: 0,
-    })
+fn micros(since: Instant) -> u32 {
+    since.elapsed().as_micros().min(u32::MAX.into()) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn outputs_that_are_no_numbers_are_errors_and_extreme_ones_are_not() {
-        let input = Input { text: "x", structure: Structure::default() };
-        for (value, good) in [
-            (f32::NAN, false),
-            (f32::INFINITY, false),
-            (f32::NEG_INFINITY, false),
-            (f32::MAX, true),
-            (f32::MIN, true),
-            (0.0, true),
-        ] {
-            for at in 0..OUTPUTS {
-                let mut outputs = [0.0; OUTPUTS];
-                outputs[at] = value;
-                let judged = judge_outputs(&outputs, &Task::ALL, &Ngrams::default(), &input);
-                assert_eq!(judged.is_ok(), good, "{value} at {at}");
-                if let Ok(classified) = judged {
-                    assert_eq!(classified.verdict, classified.verdict.sane());
-                    assert!((classified.probs.iter().sum::<f32>() - 1.0).abs() < 1e-4);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn outputs_follow_the_labels_of_the_model() {
-        let mut tasks = Task::ALL;
-        tasks.reverse();
-        let mut outputs = [0.0; OUTPUTS];
-        outputs[0] = 5.0;
-        let input = Input { text: "x", structure: Structure::default() };
-        let classified =
-            judge_outputs(&outputs, &tasks, &Ngrams::default(), &input).expect("numbers");
-        assert_eq!(classified.verdict.task, Task::Multimodal);
-    }
 
     #[test]
     fn without_a_model_the_rules_speak() {
@@ -324,7 +298,25 @@ mod tests {
         let classified = core.classify(&input);
         assert_eq!(classified.stage, Stage::Rules);
         assert_eq!(classified.verdict.task, Task::Summarization);
+        assert_eq!(classified.covers, Coverage::NONE);
         assert!(!core.has_model());
         assert_eq!(core.faults(), 0);
+    }
+
+    #[test]
+    fn coverage_is_a_set() {
+        let some = Coverage::of(&[Head::Task, Head::Length], [Task::Math]);
+        assert!(some.has(Head::Length) && !some.has(Head::Domain));
+        assert!(some.has_task(Task::Math) && !some.has_task(Task::OpenQa));
+        assert_eq!(Coverage::of(&Head::ALL, Task::ALL), Coverage::ALL);
+        assert_eq!(some.union(Coverage::ALL), Coverage::ALL);
+        assert_eq!(some.union(Coverage::NONE), some);
+    }
+
+    #[test]
+    fn a_session_may_be_made_for_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<CoreClassifier>();
+        is_send::<Classifier>();
     }
 }

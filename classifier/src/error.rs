@@ -38,6 +38,22 @@ pub enum ClassifierError {
     /// ONNX Runtime refused the graph or a run of it.
     #[error("model: {0}")]
     Model(String),
+    /// A GPU was asked for and there is none to use.
+    #[error(
+        "device cuda: {0} (device \"auto\" would run on the processor then; \"cuda\" does not)"
+    )]
+    Device(String),
+    /// The model is too slow for where it shall run.
+    #[error(
+        "too slow to run inline: p99 is {found_us:.0} µs, at most {most_us:.0} µs hold up no other \
+         request; run it on classifier threads, as second stage or main model"
+    )]
+    TooSlow {
+        /// Measured.
+        found_us: f32,
+        /// The bound.
+        most_us: f32,
+    },
     /// A probe got another task.
     #[error("probe {text:?}: expected {expected}, the model says {found}")]
     Probe {

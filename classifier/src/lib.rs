@@ -19,11 +19,17 @@
 //! # Ok::<(), classifier::ClassifierError>(())
 //! ```
 
+mod bag;
+mod cache;
+mod cascade;
+mod check;
 mod core;
 mod cues;
 pub mod detect;
+mod device;
 mod error;
 mod excerpt;
+mod heads;
 mod labels;
 mod lexicon;
 pub mod lines;
@@ -33,14 +39,25 @@ mod onnx;
 mod rules;
 mod sensitivity;
 mod shape;
+mod speed;
 mod structure;
 mod table;
+mod turn;
 
-pub use crate::core::{Classified, Classifier, CoreClassifier, Input, Stage};
+pub use crate::core::{Classified, Classifier, CoreClassifier, Coverage, Input, Stage};
+pub use cache::{CacheKey, VerdictCache};
+pub use cascade::{combine, margin, needs_second};
+pub use check::{Check, LoadOptions, Step};
+pub use device::{Device, RunsOn};
 pub use error::ClassifierError;
 pub use excerpt::{EXCERPT_BYTES_MAX, Excerpt};
 pub use labels::{Domain, Kind};
-pub use manifest::{FileHash, Files, Head, InputKind, Manifest, NgramParameters, Probe};
+pub use manifest::{
+    FileHash, Files, Head, InputKind, Manifest, NgramParameters, Padding, Probe,
+    TokenizerParameters,
+};
 pub use onnx::OnnxRuntime;
 pub use rules::Rules;
+pub use speed::{INLINE_US_MAX, LengthSpeed, Placement, Speed};
 pub use structure::Structure;
+pub use turn::{Turn, TurnType, turn_type};

@@ -5,13 +5,15 @@
 //! spins, nothing is handed over. Never: downloads, or a library loaded twice.
 
 use std::env;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::{CPU, CUDA, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::TensorRef;
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use crate::ClassifierError;
 
@@ -21,9 +23,6 @@ const LIBRARY: &str = "libonnxruntime.so";
 const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Where `tools onnxruntime fetch` puts the library, from the root of the repository.
 const FETCHED: &str = ".cache/onnxruntime/1.31.1/libonnxruntime.so";
-
-/// What the graph must take: one row, the means of the ids' groups and the dense features.
-const INPUTS: [&str; 1] = ["features"];
 
 /// The loaded library. One per process: a second `init` gives the same.
 #[derive(Clone, Debug)]
@@ -82,49 +81,131 @@ fn find() -> Result<PathBuf, ClassifierError> {
     })
 }
 
+/// What a graph takes or gives under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) element: Element,
+    /// Length of each dimension; -1 where it may be any.
+    pub(crate) shape: Vec<i64>,
+}
+
+/// The numbers of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F32,
+    I64,
+    I32,
+    /// One that this program does not feed or read.
+    Other,
+}
+
+impl Port {
+    fn new(outlet: &Outlet) -> Port {
+        let (element, shape) = match outlet.dtype() {
+            ValueType::Tensor { ty, shape, .. } => (Element::new(*ty), shape.to_vec()),
+            _ => (Element::Other, Vec::new()),
+        };
+        Port { name: outlet.name().to_owned(), element, shape }
+    }
+
+    /// The length of a dimension; `None` where it may be any.
+    pub(crate) fn fixed(&self, dimension: usize) -> Option<usize> {
+        self.shape.get(dimension).and_then(|&length| usize::try_from(length).ok())
+    }
+}
+
+impl Element {
+    fn new(element: TensorElementType) -> Element {
+        match element {
+            TensorElementType::Float32 => Element::F32,
+            TensorElementType::Int64 => Element::I64,
+            TensorElementType::Int32 => Element::I32,
+            _ => Element::Other,
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {:?}", self.name, self.element, self.shape)
+    }
+}
+
 /// A session of one thread.
 #[derive(Debug)]
 pub(crate) struct GraphSession {
     session: Session,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
 }
 
 impl GraphSession {
-    /// Builds a session of the graph in `model`.
+    /// Builds a session of the graph in `model`, on the GPU or not at all when `gpu` is set.
     pub(crate) fn new(
         runtime: &OnnxRuntime,
         model: &[u8],
+        gpu: bool,
     ) -> Result<GraphSession, ClassifierError> {
-        let session = commit(runtime, model).map_err(refused)?;
-        let names = |outlets: &[ort::value::Outlet]| {
-            outlets.iter().map(|outlet| outlet.name().to_owned()).collect::<Vec<_>>()
-        };
-        let (inputs, outputs) = (names(session.inputs()), names(session.outputs()));
-        if inputs != INPUTS || outputs.len() != 1 {
-            return Err(ClassifierError::Model(format!(
-                "the graph takes {inputs:?} and gives {outputs:?}; expected {INPUTS:?} and one output"
-            )));
-        }
-        Ok(GraphSession { session })
+        let cuda = if gpu { Some(cuda(runtime)?) } else { None };
+        let session = commit(runtime, model, cuda).map_err(refused)?;
+        let inputs = session.inputs().iter().map(Port::new).collect();
+        let outputs = session.outputs().iter().map(Port::new).collect();
+        Ok(GraphSession { session, inputs, outputs })
     }
 
-    /// Runs the graph on the features of one text; exactly `N` numbers must come out.
-    pub(crate) fn run<const N: usize>(
+    /// What the graph takes, in its order.
+    pub(crate) fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What the graph gives, in its order.
+    pub(crate) fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// What the graph takes and gives, for people.
+    pub(crate) fn ports(&self) -> String {
+        let named =
+            |ports: &[Port]| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("{} and gives {}", named(&self.inputs), named(&self.outputs))
+    }
+
+    /// Runs a graph of one input on one row of numbers, and writes its first output into `into`.
+    pub(crate) fn run_row(
         &mut self,
-        features: &[f32],
-    ) -> Result<[f32; N], ClassifierError> {
-        let features =
-            TensorRef::from_array_view(([1, features.len()], features)).map_err(refused)?;
-        let outputs = self.session.run(ort::inputs![features]).map_err(refused)?;
-        let (_, row) = outputs[0].try_extract_tensor::<f32>().map_err(refused)?;
-        row.try_into().map_err(|_| {
-            ClassifierError::Model(format!("the graph gave {} numbers, expected {N}", row.len()))
-        })
+        row: &[f32],
+        into: &mut Vec<f32>,
+    ) -> Result<(), ClassifierError> {
+        let row = TensorRef::from_array_view(([1, row.len()], row)).map_err(refused)?;
+        let outputs = self.session.run(ort::inputs![row]).map_err(refused)?;
+        let (_, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(refused)?;
+        into.clear();
+        into.extend_from_slice(numbers);
+        Ok(())
     }
 }
 
-fn commit(runtime: &OnnxRuntime, model: &[u8]) -> ort::Result<Session> {
+/// CUDA, registered strictly; or why it cannot be used, before a session is built in vain.
+fn cuda(runtime: &OnnxRuntime) -> Result<ExecutionProviderDispatch, ClassifierError> {
+    let library = runtime.path.display();
+    match CUDA::is_available() {
+        Ok(true) => Ok(CUDA::default().with_device_id(0).build().error_on_failure()),
+        Ok(false) => Err(ClassifierError::Device(format!(
+            "{library} is built without CUDA; name the library of the package onnxruntime-gpu"
+        ))),
+        Err(error) => Err(ClassifierError::Device(format!("{library}: {error}"))),
+    }
+}
+
+fn commit(
+    runtime: &OnnxRuntime,
+    model: &[u8],
+    cuda: Option<ExecutionProviderDispatch>,
+) -> ort::Result<Session> {
     // No arena and no memory pattern: the few buffers are below what malloc keeps at hand anyway.
-    let cpu = ort::ep::CPU::default().with_arena_allocator(false).build();
+    let cpu = CPU::default().with_arena_allocator(false).build();
+    let providers: Vec<_> = cuda.into_iter().chain([cpu]).collect();
     Session::builder(&runtime.environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
@@ -132,7 +213,7 @@ fn commit(runtime: &OnnxRuntime, model: &[u8]) -> ort::Result<Session> {
         .with_inter_op_spinning(false)?
         .with_memory_pattern(false)?
         .with_optimization_level(GraphOptimizationLevel::Level3)?
-        .with_execution_providers([cpu])?
+        .with_execution_providers(providers)?
         .commit_from_memory(model)
 }
 

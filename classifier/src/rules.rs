@@ -6,7 +6,7 @@
 
 use models::{Task, Verdict};
 
-use crate::core::{Classified, Input, Stage};
+use crate::core::{Classified, Coverage, Input, Stage};
 use crate::cues::{CUES, SENSITIVE};
 use crate::labels::{Domain, Kind};
 use crate::ngrams::{Ngrams, pair_hash};
@@ -44,6 +44,8 @@ const PRIORS: [(Task, f32, f32, f32); Task::COUNT] = [
     (Task::Multimodal,       0.40, 250.0, 0.0),
 ];
 
+/// Logits that sensitive words must outweigh.
+const SENSITIVE_BIAS: f32 = 3.0;
 const CHARS_PER_TOKEN: f32 = 4.0;
 /// An answer longer than this is never expected from the text's length alone.
 const GROWTH_TOKENS_MAX: f32 = 8_000.0;
@@ -73,6 +75,11 @@ impl Rules {
     pub(crate) fn judge(&self, ngrams: &Ngrams, input: &Input<'_>) -> Classified {
         judge(ngrams, &self.cues, input)
     }
+
+    /// How sensitive the words of a text that was read are, findings apart.
+    pub(crate) fn sensitivity(&self, ngrams: &Ngrams) -> f32 {
+        logistic(self.cues.score(ngrams.tokens()).1 - SENSITIVE_BIAS)
+    }
 }
 
 fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
@@ -85,9 +92,9 @@ fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
     let mut probs = softmax(&scores);
     input.structure.shift(&mut probs);
     let (task, confidence, stage) = decide(&mut probs, &input.structure, Stage::Rules);
-    let length = (tokens.len() as f32 / 60.0).ln_1p() * 0.08;
-    let difficulty = input.structure.harder(PRIORS[task.index()].1 - 0.05 + length);
-    let by_words = Sensitive { sensitivity: logistic(sensitive - 3.0), kinds: [0.0; Kind::COUNT] };
+    let difficulty = input.structure.harder(prior_difficulty(task, ngrams));
+    let by_words =
+        Sensitive { sensitivity: logistic(sensitive - SENSITIVE_BIAS), kinds: [0.0; Kind::COUNT] };
     let sensitive = sensitivity::with_findings(by_words, &ngrams.findings());
     let verdict = Verdict {
         task,
@@ -103,6 +110,7 @@ fn judge(ngrams: &Ngrams, cues: &CueTable, input: &Input<'_>) -> Classified {
         domain_confidence: 0.0,
         kinds: sensitive.kinds,
         spread: 1.0,
+        covers: Coverage::NONE,
         stage,
         micros: 0,
     }
@@ -121,6 +129,12 @@ pub(crate) fn decide(
     }
     let best = (0..Task::COUNT).max_by(|&a, &b| probs[a].total_cmp(&probs[b])).unwrap_or(0);
     (Task::ALL[best], probs[best], otherwise)
+}
+
+/// Difficulty of a request of that task and of the length that was read.
+pub(crate) fn prior_difficulty(task: Task, ngrams: &Ngrams) -> f32 {
+    let length = (ngrams.tokens().len() as f32 / 60.0).ln_1p() * 0.08;
+    PRIORS[task.index()].1 - 0.05 + length
 }
 
 /// Expected tokens of the visible answer: the task's usual length, longer for harder requests, plus
