@@ -13,6 +13,8 @@
 
 use std::borrow::Cow;
 
+pub mod write;
+
 /// Deepest nesting of arrays and objects that we read.
 pub const DEPTH_MAX: u32 = 128;
 

@@ -4,6 +4,7 @@
 //! In: bytes. Out: spans, facts, and bytes appended to a buffer of the caller. Never: sockets,
 //! clocks, locks, tasks.
 
+pub mod chat;
 pub mod chunked;
 pub mod dialect;
 pub mod endpoint;

@@ -1,0 +1,736 @@
+//! The neutral form of a conversation: what every chat dialect can be read into and written from, so
+//! that no dialect knows another.
+//!
+//! In: what a dialect's reader found. Out: [`Request`], [`Answer`], and a stream's [`Event`]s. Text is
+//! borrowed from the body, as it stands there ([`Str`]); a schema or arguments stay JSON text
+//! ([`Json`]). Never: used when client and provider speak the same dialect, whose bytes pass as they
+//! are; a place for what only one dialect knows: such members are named in [`Request::unmapped`].
+//!
+//! A writer takes a [`Request`] apart by naming every field, so that the compiler finds each place
+//! where a new one has to be thought of. What it leaves out it names in [`Dropped`].
+
+pub mod carry;
+pub mod names;
+mod text;
+mod trail;
+mod translate;
+
+pub use carry::{Issuer, State};
+pub use text::{Json, Str};
+pub use trail::Trail;
+pub use translate::{
+    Chat, KEPT_BYTES_MAX, ReadRules, Shown, StreamReader, StreamWriter, Target,
+};
+
+use models::Usage;
+use std::borrow::Cow;
+
+/// A request for an answer in a conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request<'b> {
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// Whether the client wants the usage in the stream, where its dialect leaves the choice.
+    pub usage_in_stream: bool,
+    /// The conversation, system messages included, in the client's order.
+    pub turns: Vec<Turn<'b>>,
+    /// What the model may call.
+    pub tools: Vec<Tool<'b>>,
+    /// Whether and what it must call.
+    pub tool_choice: ToolChoice<'b>,
+    /// Whether several calls in one turn are allowed; `None` is the provider's default.
+    pub parallel_calls: Option<bool>,
+    /// The most output tokens.
+    pub max_output: Option<u32>,
+    /// Texts that end the answer.
+    pub stop: Vec<Str<'b>>,
+    /// How tokens are picked.
+    pub sampling: Sampling<'b>,
+    /// How many alternative answers, at least 1; 0 is not said.
+    pub alternatives: u32,
+    /// Log probabilities of the tokens, with that many alternatives each.
+    pub logprobs: Option<u32>,
+    /// The form of the answer.
+    pub format: Format<'b>,
+    /// How much to think.
+    pub thinking: Thinking,
+    /// `low`, `medium` or `high`: how long the answer should be.
+    pub verbosity: Option<Str<'b>>,
+    /// Who asks, for the provider's own abuse control.
+    pub user: Option<Str<'b>>,
+    /// Requests with the same key share a prompt cache.
+    pub cache_key: Option<Str<'b>>,
+    /// Cache what has come so far without marks: Anthropic's automatic caching.
+    pub cache: Option<CacheTtl>,
+    /// The provider's class of service.
+    pub service_tier: Option<Str<'b>>,
+    /// Free-form names and values that the provider keeps with the answer; a JSON object of strings.
+    pub metadata: Option<Json<'b>>,
+    /// Members of the client's body that have no neutral form, by their names there.
+    pub unmapped: Dropped,
+}
+
+impl Request<'_> {
+    /// The name of the tool whose call has that id, from the history.
+    pub fn called_name(&self, id: &Str<'_>) -> Option<&Str<'_>> {
+        self.turns.iter().flat_map(|turn| &turn.parts).find_map(|part| match part {
+            Part::Call(call) if call.id == *id => Some(&call.name),
+            _ => None,
+        })
+    }
+
+    /// Whether the conversation ends with results of calls: the middle of an agent's loop.
+    pub fn ends_with_results(&self) -> bool {
+        let last = self.turns.last();
+        last.is_some_and(|turn| turn.parts.iter().any(|part| matches!(part, Part::Result(_))))
+    }
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn<'b> {
+    /// Who speaks. Results of calls belong to the user.
+    pub role: Role,
+    /// What is said, in order.
+    pub parts: Vec<Part<'b>>,
+    /// The speaker's name, where one was given.
+    pub name: Option<Str<'b>>,
+    /// Index of the message in the client's body, to name it in an error. Several turns in the body
+    /// can become one, and one several.
+    pub index: u32,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The operator.
+    System,
+    /// The same in OpenAI's newer word, for models that tell the two apart.
+    Developer,
+    /// The user, and the tools.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part<'b> {
+    /// Text.
+    Text(Str<'b>),
+    /// A picture.
+    Image {
+        /// Where it is.
+        source: Source<'b>,
+        /// How closely to look: `low`, `high`, `auto`.
+        detail: Option<Str<'b>>,
+    },
+    /// Sound.
+    Audio(Source<'b>),
+    /// A document.
+    File {
+        /// Where it is.
+        source: Source<'b>,
+        /// Its name or title.
+        name: Option<Str<'b>>,
+    },
+    /// The model calls a tool.
+    Call(Call<'b>),
+    /// What came of a call.
+    Result(CallResult<'b>),
+    /// What the model thought before it went on.
+    Reasoning(Reasoning<'b>),
+    /// Why the model would not answer.
+    Refusal(Str<'b>),
+    /// What stands before this is worth caching. Follows the part that was marked.
+    CachePoint(CacheTtl),
+}
+
+/// Where the bytes of a picture, sound or document are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source<'b> {
+    /// Here.
+    Base64 {
+        /// The media type: `image/png`.
+        mime: Str<'b>,
+        /// Standard alphabet, padded.
+        data: Str<'b>,
+    },
+    /// Elsewhere; the provider fetches it.
+    Url(Str<'b>),
+    /// With the provider that issued the id, and nowhere else.
+    Id(Issuer, Str<'b>),
+    /// It is text.
+    Text(Str<'b>),
+}
+
+/// The model calls a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call<'b> {
+    /// Leads from the result back to the call.
+    pub id: Str<'b>,
+    /// The tool's name as the client knows it, without its namespace.
+    pub name: Str<'b>,
+    /// The namespace of the tool, for clients that have such.
+    pub namespace: Option<Str<'b>>,
+    /// What it is called with.
+    pub input: Input<'b>,
+    /// State of the issuer that belongs to this call and has to come back with it.
+    pub state: Option<State<'b>>,
+}
+
+/// What a tool is called with. Kept in the form in which it came, because most pairs need no other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input<'b> {
+    /// A JSON object.
+    Object(Json<'b>),
+    /// JSON inside of a string. What a model made up may be none: [`Input::object`] copes.
+    Text(Str<'b>),
+    /// Free text, for a tool without a schema.
+    Free(Str<'b>),
+}
+
+impl<'b> Input<'b> {
+    /// The member that holds the free text of a tool without a schema where a target only knows
+    /// functions, and the text of arguments that are no JSON object.
+    pub const FREE: &'static str = "input";
+
+    /// As a JSON object. Text that is none becomes the one member [`Input::FREE`], so that the model
+    /// sees again what it wrote.
+    pub fn object(&self) -> Cow<'_, [u8]> {
+        match self {
+            Input::Object(json) => Cow::Borrowed(json.bytes()),
+            Input::Text(text) => {
+                let text = text.text();
+                match is_object(text.as_bytes()) {
+                    _ if text.trim().is_empty() => Cow::Borrowed(b"{}"),
+                    true => Cow::Owned(text.into_owned().into_bytes()),
+                    false => Cow::Owned(free_object(&Str::plain(&text))),
+                }
+            }
+            Input::Free(text) => Cow::Owned(free_object(text)),
+        }
+    }
+
+    /// As JSON inside of a string, never empty.
+    pub fn text(&self) -> Str<'_> {
+        match self {
+            Input::Text(text) if text.is_empty() => Str::plain("{}"),
+            Input::Text(text) => text.borrowed(),
+            Input::Object(json) => Str::from_text(&String::from_utf8_lossy(json.bytes())),
+            Input::Free(text) => Str::from_text(&String::from_utf8_lossy(&free_object(text))),
+        }
+    }
+
+    /// The free text inside, for a client that calls this tool with free text.
+    pub fn free(&self) -> Str<'_> {
+        match self {
+            Input::Free(text) => text.borrowed(),
+            _ => free_text(&self.object())
+                .unwrap_or_else(|| Str::from_text(&String::from_utf8_lossy(&self.object()))),
+        }
+    }
+}
+
+fn is_object(text: &[u8]) -> bool {
+    let whole = |text| {
+        let mut cursor = crate::json::Cursor::new(text)?;
+        let is_object = cursor.kind()? == crate::json::Kind::Object;
+        cursor.skip()?;
+        cursor.end()?;
+        Ok::<_, crate::json::JsonError>(is_object)
+    };
+    whole(text).unwrap_or(false)
+}
+
+fn free_object(text: &Str<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut object = crate::json::write::Object::begin(&mut out);
+    text.write(object.key(Input::FREE));
+    object.end();
+    out
+}
+
+/// The text that [`free_object`] put into `object`.
+fn free_text(object: &[u8]) -> Option<Str<'static>> {
+    let mut found = None;
+    let mut cursor = crate::json::Cursor::new(object).ok()?;
+    let read = cursor.object(|key, cursor| {
+        if key.is(Input::FREE) && cursor.kind()? == crate::json::Kind::String {
+            found = Some(Str::from(cursor.string()?).into_owned());
+            return Ok(());
+        }
+        cursor.skip().map(drop)
+    });
+    read.ok().and(found)
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallResult<'b> {
+    /// Of which call.
+    pub id: Str<'b>,
+    /// Text, pictures, documents.
+    pub parts: Vec<Part<'b>>,
+    /// Whether the tool failed.
+    pub is_error: bool,
+}
+
+/// What the model thought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reasoning<'b> {
+    /// In words, or a summary of them; empty when the provider shows none.
+    pub text: Str<'b>,
+    /// What its issuer wants back unchanged.
+    pub state: Option<State<'b>>,
+}
+
+/// What the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool<'b> {
+    /// Its name.
+    pub name: Str<'b>,
+    /// The group that it belongs to, for clients that have such.
+    pub namespace: Option<Str<'b>>,
+    /// What it does.
+    pub description: Option<Str<'b>>,
+    /// What it takes.
+    pub input: ToolInput<'b>,
+    /// Whether arguments must follow the schema to the letter.
+    pub strict: Option<bool>,
+    /// The definitions up to this one are worth caching.
+    pub cache: Option<CacheTtl>,
+}
+
+/// What a tool takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolInput<'b> {
+    /// Arguments by a JSON schema; `None` is any object.
+    Schema(Option<Json<'b>>),
+    /// Free text, perhaps by a grammar (OpenAI's `format` object).
+    Free(Option<Json<'b>>),
+}
+
+/// Whether and what the model must call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ToolChoice<'b> {
+    /// Not said.
+    #[default]
+    Unset,
+    /// As it likes.
+    Auto,
+    /// Nothing.
+    None,
+    /// Something.
+    Required,
+    /// This tool.
+    Named(Str<'b>),
+    /// One of these, or none of them unless `required`.
+    Allowed {
+        /// Their names.
+        names: Vec<Str<'b>>,
+        /// Whether one must be called.
+        required: bool,
+    },
+}
+
+/// How tokens are picked. Numbers are kept as they were written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling<'b> {
+    /// 0 to 2 at OpenAI and Gemini, 0 to 1 at Anthropic.
+    pub temperature: Option<&'b str>,
+    /// Of the likeliest tokens those that together have this share.
+    pub top_p: Option<&'b str>,
+    /// Of the likeliest tokens this many.
+    pub top_k: Option<&'b str>,
+    /// Less of what occurs already.
+    pub presence_penalty: Option<&'b str>,
+    /// Less of what occurs often.
+    pub frequency_penalty: Option<&'b str>,
+    /// The same tokens for the same seed.
+    pub seed: Option<&'b str>,
+    /// More or less of single tokens, by OpenAI's token ids; a JSON object.
+    pub logit_bias: Option<Json<'b>>,
+}
+
+/// The form of the answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Format<'b> {
+    /// Text.
+    #[default]
+    Text,
+    /// JSON of any shape.
+    Json,
+    /// JSON by a schema.
+    Schema {
+        /// The schema's name, where one was given.
+        name: Option<Str<'b>>,
+        /// What it is for.
+        description: Option<Str<'b>>,
+        /// The schema.
+        schema: Json<'b>,
+        /// Whether to follow it to the letter.
+        strict: Option<bool>,
+    },
+}
+
+/// How much to think, in as many of the three ways to say it as the client used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thinking {
+    /// Whether to think at all.
+    pub mode: ThinkingMode,
+    /// How hard.
+    pub effort: Option<Effort>,
+    /// The most tokens for it.
+    pub budget: Option<u32>,
+    /// Whether its words are wanted; `None` is the provider's default.
+    pub shown: Option<bool>,
+}
+
+/// Whether to think at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThinkingMode {
+    /// Not said.
+    #[default]
+    Unset,
+    /// No.
+    Off,
+    /// Yes, within [`Thinking::budget`].
+    On,
+    /// As the model sees fit.
+    Adaptive,
+    /// Also between calls of tools.
+    BetweenTools,
+}
+
+/// How hard to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Effort {
+    /// Not at all.
+    None,
+    /// As little as can be.
+    Minimal,
+    /// A little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// More.
+    Xhigh,
+    /// As much as can be.
+    Max,
+}
+
+impl Effort {
+    /// All, ascending; `ALL[i] as usize == i`.
+    pub const ALL: [Effort; 7] = [
+        Effort::None,
+        Effort::Minimal,
+        Effort::Low,
+        Effort::Medium,
+        Effort::High,
+        Effort::Xhigh,
+        Effort::Max,
+    ];
+
+    /// The name, which all dialects share.
+    pub fn name(self) -> &'static str {
+        ["none", "minimal", "low", "medium", "high", "xhigh", "max"][self as usize]
+    }
+
+    /// The effort of that name.
+    pub fn from_name(name: &str) -> Option<Effort> {
+        Effort::ALL.into_iter().find(|effort| effort.name() == name)
+    }
+
+    /// Tokens to think with, where a target only knows a budget. A convention of gateways, no
+    /// specification.
+    pub fn budget(self) -> u32 {
+        [0, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536][self as usize]
+    }
+
+    /// The effort that is nearest to a budget.
+    pub fn of_budget(tokens: u32) -> Effort {
+        let known = Effort::ALL.into_iter().rev().find(|effort| effort.budget() <= tokens);
+        known.unwrap_or(Effort::None)
+    }
+
+    /// The nearest effort of `known`, the weaker of two; itself when nothing is known.
+    pub fn among(self, known: Efforts) -> Effort {
+        let weaker = Effort::ALL.into_iter().rev().find(|e| *e <= self && known.has(*e));
+        let stronger = || Effort::ALL.into_iter().find(|e| *e >= self && known.has(*e));
+        weaker.or_else(stronger).unwrap_or(self)
+    }
+}
+
+/// A set of efforts; empty is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Efforts(u8);
+
+impl Efforts {
+    /// Those of the names that are known here.
+    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Efforts {
+        let known = names.into_iter().filter_map(Effort::from_name);
+        Efforts(known.fold(0, |bits, effort| bits | 1 << effort as u8))
+    }
+
+    /// Whether `effort` is among them.
+    pub fn has(self, effort: Effort) -> bool {
+        self.0 >> effort as u8 & 1 == 1
+    }
+}
+
+/// For how long a cached prompt is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheTtl {
+    /// The provider's default, mostly five minutes.
+    #[default]
+    Default,
+    /// Five minutes, said in so many words.
+    FiveMinutes,
+    /// An hour.
+    OneHour,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer<'b> {
+    /// The provider's id of it.
+    pub id: Option<Str<'b>>,
+    /// The alternatives, at least one.
+    pub choices: Vec<Choice<'b>>,
+    /// The provider's count; `None` when it is missing or cannot be true.
+    pub usage: Option<Usage>,
+    /// The class of service that it was served in.
+    pub service_tier: Option<Str<'b>>,
+}
+
+impl Answer<'_> {
+    /// Bytes of generated text and tool arguments, for an own count.
+    pub fn content_bytes(&self) -> u32 {
+        let parts = self.choices.iter().flat_map(|choice| &choice.parts);
+        let bytes = parts.map(|part| match part {
+            Part::Text(text) | Part::Refusal(text) => text.len(),
+            Part::Reasoning(reasoning) => reasoning.text.len(),
+            Part::Call(call) => {
+                call.name.len()
+                    + match &call.input {
+                        Input::Object(json) => json.bytes().len(),
+                        Input::Text(text) | Input::Free(text) => text.len(),
+                    }
+            }
+            _ => 0,
+        });
+        bytes.fold(0u32, |sum, bytes| sum.saturating_add(bytes as u32))
+    }
+}
+
+/// One of several answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice<'b> {
+    /// What was said: text, reasoning, calls, a refusal.
+    pub parts: Vec<Part<'b>>,
+    /// Why it ended.
+    pub finish: Finish,
+    /// The text that ended it, when the provider tells.
+    pub stop_sequence: Option<Str<'b>>,
+    /// Log probabilities in OpenAI's form: the elements of `logprobs.content`, with the brackets.
+    pub logprobs: Option<Json<'b>>,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// One of the texts that end it came up.
+    StopSequence,
+    /// The output limit was reached.
+    Length,
+    /// The model's context was full.
+    Context,
+    /// It calls tools and waits for the results.
+    Calls,
+    /// A filter of the provider cut it off.
+    Filter,
+    /// The model would not answer.
+    Refusal,
+    /// A turn with the provider's own tools paused; the caller sends it again.
+    Pause,
+}
+
+/// A piece of a streamed answer, in the order in which it came. Which alternative it belongs to is
+/// said beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'e> {
+    /// The answer begins. Comes first, once.
+    Start {
+        /// The provider's id of it.
+        id: Option<Str<'e>>,
+    },
+    /// More text.
+    Text(Str<'e>),
+    /// More of why the model will not answer.
+    Refusal(Str<'e>),
+    /// More of what the model thinks.
+    Reasoning(Str<'e>),
+    /// A run of reasoning ends, perhaps with the state that its issuer wants back. A run may be
+    /// nothing but that state.
+    ReasoningEnd(Option<State<'e>>),
+    /// Log probabilities of the last text, in OpenAI's form: an array.
+    Logprobs(Json<'e>),
+    /// A call begins.
+    CallStart {
+        /// Which call of the answer, from 0.
+        call: u32,
+        /// Leads from the result back to the call.
+        id: Str<'e>,
+        /// The tool.
+        name: Str<'e>,
+        /// Whether its input is free text.
+        is_free: bool,
+        /// State of the issuer that belongs to this call.
+        state: Option<State<'e>>,
+    },
+    /// More of a call's input: text that makes JSON, or free text.
+    CallInput {
+        /// Which call.
+        call: u32,
+        /// The piece. Pieces concatenate.
+        piece: Str<'e>,
+    },
+    /// The call is whole. A dialect that does not say so lets its reader leave this out.
+    CallEnd {
+        /// Which call.
+        call: u32,
+    },
+    /// Why the answer ends. Comes once for each alternative; only usage and the end follow.
+    Finish {
+        /// Why.
+        why: Finish,
+        /// The text that ended it, when the provider tells.
+        stop_sequence: Option<Str<'e>>,
+    },
+    /// The provider's count so far; the last one counts.
+    Usage(Usage),
+    /// The provider's error object: the answer is broken.
+    Error,
+    /// The end mark.
+    End,
+}
+
+/// What a request loses on its way to a provider that has no place for it: told to the client in a
+/// response header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    names: Vec<Cow<'static, str>>,
+}
+
+impl Dropped {
+    /// Most names that are kept; what is beyond is counted as one more, `...`.
+    pub const NAMES_MAX: usize = 24;
+    /// Longest name that is told; longer ones, which a client made up, are cut.
+    const NAME_BYTES_MAX: usize = 48;
+
+    /// Adds a name of ours.
+    pub fn add(&mut self, name: &'static str) {
+        self.push(Cow::Borrowed(name));
+    }
+
+    /// Adds a name from the client's body, made fit for a header.
+    pub fn add_outside(&mut self, name: &str) {
+        let fit = |c: char| c.is_ascii_alphanumeric() || "_-.[]:/".contains(c);
+        let name: String = name
+            .chars()
+            .take(Dropped::NAME_BYTES_MAX)
+            .map(|c| if fit(c) { c } else { '?' })
+            .collect();
+        self.push(Cow::Owned(name));
+    }
+
+    /// Adds `name` if `condition`; tells so.
+    pub fn add_if(&mut self, condition: bool, name: &'static str) -> bool {
+        if condition {
+            self.add(name);
+        }
+        condition
+    }
+
+    /// Adds all of `more`.
+    pub fn extend(&mut self, more: &Dropped) {
+        more.names.iter().for_each(|name| self.push(name.clone()));
+    }
+
+    /// Whether nothing was lost.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The names, as a header lists them.
+    pub fn header(&self) -> String {
+        self.names.join(", ")
+    }
+
+    fn push(&mut self, name: Cow<'static, str>) {
+        if self.names.contains(&name) {
+            return;
+        }
+        match self.names.len() {
+            Dropped::NAMES_MAX.. => {}
+            len if len + 1 == Dropped::NAMES_MAX => self.names.push(Cow::Borrowed("...")),
+            _ => self.names.push(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_change_form_without_loss() {
+        let object = Input::Object(Json::checked(&br#"{"a":"x\ny"}"#[..]));
+        assert_eq!(object.text().text(), r#"{"a":"x\ny"}"#);
+        let text = Input::Text(Str::escaped_from(&br#"{\"a\":1}"#[..]));
+        assert_eq!(&*text.object(), br#"{"a":1}"#);
+        for empty in ["", " "] {
+            assert_eq!(&*Input::Text(Str::plain(empty)).object(), b"{}");
+        }
+        assert_eq!(Input::Text(Str::EMPTY).text().text(), "{}");
+        let broken = Input::Text(Str::plain("{\"a\":"));
+        assert_eq!(&*broken.object(), br#"{"input":"{\"a\":"}"#);
+        assert_eq!(&*Input::Text(Str::plain("[1]")).object(), br#"{"input":"[1]"}"#);
+        let free = Input::Free(Str::plain("*** Begin\nPatch"));
+        let there = Input::Object(Json::checked(free.object().into_owned()));
+        assert_eq!(there.free().text(), "*** Begin\nPatch");
+        assert_eq!(object.free().text(), r#"{"a":"x\ny"}"#);
+    }
+
+    #[test]
+    fn efforts_and_budgets_lead_to_each_other() {
+        for effort in Effort::ALL {
+            assert_eq!(Effort::of_budget(effort.budget()), effort);
+            assert_eq!(Effort::from_name(effort.name()), Some(effort));
+        }
+        let known = Efforts::of(["low", "medium", "high"]);
+        assert_eq!(Effort::Xhigh.among(known), Effort::High);
+        assert_eq!(Effort::None.among(known), Effort::Low);
+        assert_eq!(Effort::Max.among(Efforts::default()), Effort::Max);
+    }
+
+    #[test]
+    fn what_was_dropped_is_fit_for_a_header() {
+        let mut dropped = Dropped::default();
+        dropped.add("seed");
+        dropped.add("seed");
+        dropped.add_outside("x\r\nSet-Cookie: a");
+        assert_eq!(dropped.header(), "seed, x??Set-Cookie:?a");
+        for index in 0..100 {
+            dropped.add_outside(&format!("member{index}"));
+        }
+        assert_eq!(dropped.header().split(", ").count(), Dropped::NAMES_MAX);
+        assert!(dropped.header().ends_with("..."));
+    }
+}
