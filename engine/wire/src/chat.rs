@@ -18,10 +18,9 @@ mod translate;
 pub use carry::{Issuer, State};
 pub use text::{Json, Str};
 pub use trail::Trail;
-pub use translate::{
-    Chat, KEPT_BYTES_MAX, ReadRules, Shown, StreamReader, StreamWriter, Target,
-};
+pub use translate::{Chat, KEPT_BYTES_MAX, ReadRules, Shown, StreamReader, StreamWriter, Target};
 
+use crate::refusal::{self, Refusal};
 use models::Usage;
 use std::borrow::Cow;
 
@@ -34,6 +33,8 @@ pub struct Request<'b> {
     pub usage_in_stream: bool,
     /// The conversation, system messages included, in the client's order.
     pub turns: Vec<Turn<'b>>,
+    /// What the client's dialect calls them, to name one in an error: `messages`.
+    pub turns_field: &'static str,
     /// What the model may call.
     pub tools: Vec<Tool<'b>>,
     /// Whether and what it must call.
@@ -77,6 +78,19 @@ impl Request<'_> {
             Part::Call(call) if call.id == *id => Some(&call.name),
             _ => None,
         })
+    }
+
+    /// The name of a tool as a target without namespaces gets it, by the client's name for it.
+    pub fn flat_name_of<'n>(&self, name: &'n Str<'_>) -> Str<'n> {
+        let tool = self.tools.iter().find(|tool| tool.name == *name);
+        names::flat_name(tool.and_then(|tool| tool.namespace.as_ref()), name)
+    }
+
+    /// A refusal of what stands in `turn` and the target has no place for.
+    pub fn unfit(&self, turn: &Turn<'_>, message: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(refusal::Kind::NotCapable)
+            .with_message(message)
+            .with_param(format!("{}[{}]", self.turns_field, turn.index))
     }
 
     /// Whether the conversation ends with results of calls: the middle of an agent's loop.
@@ -162,6 +176,38 @@ pub enum Source<'b> {
     Id(Issuer, Str<'b>),
     /// It is text.
     Text(Str<'b>),
+}
+
+impl<'b> Source<'b> {
+    /// What a URL points to: the bytes themselves when it is a `data:` URL in base 64.
+    pub fn of_url(url: Str<'b>) -> Source<'b> {
+        const BASE64: &[u8] = b";base64,";
+        let found = url.escaped().strip_prefix(b"data:").and_then(|rest| {
+            // The media type is short; the bytes behind it are not searched.
+            memchr::memmem::find(&rest[..rest.len().min(256)], BASE64)
+        });
+        match found {
+            Some(mime_bytes) => {
+                let rest = url.split_off(b"data:".len());
+                Source::Base64 {
+                    mime: rest.cut(mime_bytes),
+                    data: rest.split_off(mime_bytes + BASE64.len()),
+                }
+            }
+            None => Source::Url(url),
+        }
+    }
+
+    /// As a URL, when it can be one.
+    pub fn url(&self) -> Option<Str<'_>> {
+        match self {
+            Source::Url(url) => Some(url.borrowed()),
+            Source::Base64 { mime, data } => Some(Str::escaped_from(
+                [b"data:", mime.escaped(), b";base64,", data.escaped()].concat(),
+            )),
+            Source::Id(..) | Source::Text(_) => None,
+        }
+    }
 }
 
 /// The model calls a tool.
@@ -302,6 +348,11 @@ pub struct Tool<'b> {
     pub cache: Option<CacheTtl>,
 }
 
+impl Tool<'_> {
+    /// The schema of a tool with free text, where a target only knows functions.
+    pub const FREE_SCHEMA: &'static str = "{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\"}},\"required\":[\"input\"]}";
+}
+
 /// What a tool takes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolInput<'b> {
@@ -385,6 +436,20 @@ pub struct Thinking {
     pub budget: Option<u32>,
     /// Whether its words are wanted; `None` is the provider's default.
     pub shown: Option<bool>,
+}
+
+impl Thinking {
+    /// How hard to think, from whatever was said; `None` when nothing was.
+    pub fn level(&self) -> Option<Effort> {
+        match (self.mode, self.effort, self.budget) {
+            (ThinkingMode::Off, ..) => Some(Effort::None),
+            (_, Some(effort), _) => Some(effort),
+            (_, None, Some(tokens)) => Some(Effort::of_budget(tokens)),
+            (ThinkingMode::Unset, ..) => None,
+            // What models do that think as they see fit.
+            (_, None, None) => Some(Effort::High),
+        }
+    }
 }
 
 /// Whether to think at all.

@@ -1,10 +1,15 @@
 //! The dialects, one file each. A dialect is code: how a request, an answer, a stream and a refusal
 //! look on the wire. A provider is data and says which dialects it speaks.
 //!
-//! To add one: a file beside [`openai_chat`] and a line in [`CODECS`].
+//! A [`Codec`] passes what client and provider say in the same dialect, byte for byte but for patches. A
+//! [`Chat`] translates through the neutral form of [`crate::chat`] when they speak different ones.
+//!
+//! To add one: a file beside [`openai_chat`] and a line in [`CODECS`], and in [`CHATS`] when it holds
+//! conversations.
 
 pub mod openai_chat;
 
+use crate::chat::Chat;
 use crate::refusal::Refusal;
 use crate::request::Parsed;
 use models::{Dialect, Usage};
@@ -52,6 +57,14 @@ pub static CODECS: &[&dyn Codec] = &[&openai_chat::OpenAiChat];
 /// The code of that dialect, when it is one of [`CODECS`].
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     CODECS.iter().copied().find(|codec| codec.dialect() == dialect)
+}
+
+/// The dialects that can be translated from and to.
+pub static CHATS: &[&dyn Chat] = &[&openai_chat::OpenAiChat];
+
+/// The translator of that dialect, when it is one of [`CHATS`].
+pub fn chat(dialect: Dialect) -> Option<&'static dyn Chat> {
+    CHATS.iter().copied().find(|chat| chat.dialect() == dialect)
 }
 
 /// What changes in a request on its way to one provider.

@@ -352,6 +352,12 @@ impl<'b> Cursor<'b> {
         }
     }
 
+    /// Skips one value and gives its text.
+    pub fn raw(&mut self) -> Result<&'b [u8]> {
+        let text = self.text;
+        self.skip().map(|span| &text[span.start as usize..span.end as usize])
+    }
+
     /// Checks that nothing but white space follows.
     pub fn end(&mut self) -> Result<()> {
         self.skip_space();

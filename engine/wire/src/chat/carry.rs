@@ -39,16 +39,16 @@ impl Issuer {
         Issuer { dialect, provider: fnv(provider.as_bytes()).max(1) }
     }
 
-    /// Whether state of `self` may go to `target`. OpenAI's encrypted reasoning can only be read
-    /// with the keys of the account that it was made for; the signatures of the others hold
-    /// wherever the model is served.
+    /// Whether state of `self` may go to `target`. The signatures of Anthropic and Gemini hold
+    /// wherever the model is served; what comes in OpenAI's dialects can only be read with the keys of
+    /// the account that it was made for.
     pub fn may_return_to(self, target: Issuer) -> bool {
         let same_account = self.provider == 0 || self.provider == target.provider;
         self.dialect == target.dialect && (same_account || !self.is_bound_to_account())
     }
 
     fn is_bound_to_account(self) -> bool {
-        self.dialect == Dialect::OpenAiResponses
+        matches!(self.dialect, Dialect::OpenAiResponses | Dialect::OpenAiChat)
     }
 }
 
@@ -117,7 +117,7 @@ pub fn id_with<'i>(id: &'i Str<'_>, carried: &Carried<'_>) -> Str<'i> {
 pub fn split_id<'b>(id: Str<'b>) -> (Str<'b>, Option<Carried<'static>>) {
     let Some(at) = memchr::memmem::rfind(id.escaped(), MARK.as_bytes()) else { return (id, None) };
     let carried = unpacked(&id.escaped()[at + MARK.len()..]);
-    (Str::escaped_from(id.escaped()[..at].to_vec()), Some(carried.unwrap_or_default()))
+    (id.cut(at), Some(carried.unwrap_or_default()))
 }
 
 /// A value of ours that stands for `state`, or for reasoning without any.

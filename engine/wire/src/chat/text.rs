@@ -83,6 +83,27 @@ impl<'b> Str<'b> {
         self.escaped.to_mut().extend_from_slice(&more.escaped);
     }
 
+    /// What stands behind the first `bytes` of the escaped form, which must not cut an escape in two.
+    pub fn split_off(&self, bytes: usize) -> Str<'b> {
+        Str {
+            escaped: match &self.escaped {
+                Cow::Borrowed(whole) => Cow::Borrowed(whole.get(bytes..).unwrap_or_default()),
+                Cow::Owned(whole) => Cow::Owned(whole.get(bytes..).unwrap_or_default().to_vec()),
+            },
+        }
+    }
+
+    /// The first `bytes` of the escaped form, under the same condition.
+    pub fn cut(&self, bytes: usize) -> Str<'b> {
+        let bytes = bytes.min(self.len());
+        Str {
+            escaped: match &self.escaped {
+                Cow::Borrowed(whole) => Cow::Borrowed(&whole[..bytes]),
+                Cow::Owned(whole) => Cow::Owned(whole[..bytes].to_vec()),
+            },
+        }
+    }
+
     /// The same without a lender.
     pub fn into_owned(self) -> Str<'static> {
         Str { escaped: Cow::Owned(self.escaped.into_owned()) }

@@ -1,35 +1,32 @@
 //! What a dialect has to do to be translated from and to: six steps through the neutral form.
 //!
 //! ```text
-//! client's body ── read_request ──▶ Request ── write_request ──▶ provider's body
-//! client's answer ◀── write_answer ── Answer ◀── read_answer ── provider's answer
+//! client's body ── neutral_request ──▶ Request ── provider_request ──▶ provider's body
+//! client's answer ◀── client_answer ── Answer ◀── neutral_answer ── provider's answer
 //! client's events ◀── StreamWriter ── Event ◀── StreamReader ── provider's events
 //! ```
 //!
 //! In and out: bytes and the types of [`super`]. Never: a look at the other side's dialect.
 
 use super::{Answer, Dropped, Efforts, Event, Issuer, Request};
-use crate::dialect::{AnswerFault, UsageRules};
+use crate::dialect::{AnswerFault, Codec, UsageRules};
 use crate::refusal::Refusal;
+use models::Capabilities;
 use models::catalogue::Quirks;
-use models::{Capabilities, Dialect};
 
 /// A chat dialect that can be translated. No state: a stream's stands in its reader and writer.
-pub trait Chat: Sync {
-    /// Which one it is.
-    fn dialect(&self) -> Dialect;
-
+pub trait Chat: Codec {
     /// Reads a client's request. Strict where it matters: a wrong type or a block that nobody knows
     /// is refused with the path of its field. Members of the outermost object that nobody knows are
     /// named in [`Request::unmapped`].
     ///
     /// The body has been read by [`crate::dialect::Codec::read_request`] before: it is whole JSON, and
     /// what that acts upon stands in it once.
-    fn read_request<'b>(&self, body: &'b [u8]) -> Result<Request<'b>, Refusal>;
+    fn neutral_request<'b>(&self, body: &'b [u8]) -> Result<Request<'b>, Refusal>;
 
     /// Appends the request as `target` gets it. Tells what was left out because the target has no
     /// place for it; refuses what must not be left out, so that another target is tried.
-    fn write_request(
+    fn provider_request(
         &self,
         request: &Request<'_>,
         target: &Target<'_>,
@@ -37,14 +34,14 @@ pub trait Chat: Sync {
     ) -> Result<Dropped, Refusal>;
 
     /// Reads a provider's whole answer with a good status.
-    fn read_answer<'b>(
+    fn neutral_answer<'b>(
         &self,
         body: &'b [u8],
         rules: &ReadRules,
     ) -> Result<Answer<'b>, AnswerFault>;
 
     /// Appends an answer as the client gets it.
-    fn write_answer(
+    fn client_answer(
         &self,
         answer: &Answer<'_>,
         request: &Request<'_>,
@@ -68,7 +65,8 @@ pub trait Chat: Sync {
 /// Reads a provider's stream.
 pub trait StreamReader {
     /// Reads one event: its name and its data. Hands over what it means, with the index of the
-    /// alternative that it belongs to. An event that nobody knows means nothing.
+    /// alternative that it belongs to. An event that nobody knows means nothing; one that should be
+    /// known and cannot be read is [`Event::Error`].
     fn read(&mut self, name: &[u8], data: &[u8], sink: &mut dyn FnMut(u32, Event<'_>));
 }
 

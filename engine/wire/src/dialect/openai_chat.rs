@@ -3,7 +3,16 @@
 //! In: a client's body, a provider's body or event. Out: [`Parsed`], [`Answer`], [`Event`], and the
 //! body with its few patches. Never: a change of what was not asked for; unknown fields survive.
 
+mod answer;
+mod provider_request;
+mod request;
+mod stream;
+mod tools;
+
 use super::{Answer, AnswerFault, Codec, Event, EventKind, Outgoing, UsageRules};
+use crate::chat::{
+    self, Chat, Dropped, ReadRules, Request, Shown, StreamReader, StreamWriter, Target,
+};
 use crate::json::{self, Cursor, JsonError, JsonErrorKind, Kind, Patch, RawStr, Span};
 use crate::refusal::{self, Refusal};
 use crate::request::{Member, Parsed, Shape, Text};
@@ -76,6 +85,47 @@ impl Codec for OpenAiChat {
 
     fn end_mark(&self) -> &'static [u8] {
         b"data: [DONE]\n\n"
+    }
+}
+
+impl Chat for OpenAiChat {
+    fn neutral_request<'b>(&self, body: &'b [u8]) -> Result<Request<'b>, Refusal> {
+        request::read(body)
+    }
+
+    fn provider_request(
+        &self,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Dropped, Refusal> {
+        provider_request::write(request, target, out)
+    }
+
+    fn neutral_answer<'b>(
+        &self,
+        body: &'b [u8],
+        rules: &ReadRules,
+    ) -> Result<chat::Answer<'b>, AnswerFault> {
+        answer::read(body, rules)
+    }
+
+    fn client_answer(
+        &self,
+        answer: &chat::Answer<'_>,
+        request: &Request<'_>,
+        shown: &Shown<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        answer::write(answer, request, shown, out);
+    }
+
+    fn stream_reader(&self, rules: &ReadRules) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(rules))
+    }
+
+    fn stream_writer(&self, request: &Request<'_>, shown: &Shown<'_>) -> Box<dyn StreamWriter> {
+        Box::new(stream::Writer::new(request, shown))
     }
 }
 
@@ -738,5 +788,7 @@ fn count(cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
     cursor.number().map(|text| text.parse().ok())
 }
 
+#[cfg(test)]
+mod neutral_tests;
 #[cfg(test)]
 mod tests;
