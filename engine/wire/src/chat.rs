@@ -10,13 +10,17 @@
 //! where a new one has to be thought of. What it leaves out it names in [`Dropped`].
 
 pub mod carry;
+mod dropped;
 pub mod names;
 mod text;
+mod thinking;
 mod trail;
 mod translate;
 
 pub use carry::{Issuer, State};
+pub use dropped::Dropped;
 pub use text::{Json, Str};
+pub use thinking::{Effort, Efforts, Thinking, ThinkingMode};
 pub use trail::Trail;
 pub use translate::{Chat, KEPT_BYTES_MAX, ReadRules, Shown, StreamReader, StreamWriter, Target};
 
@@ -425,128 +429,6 @@ pub enum Format<'b> {
     },
 }
 
-/// How much to think, in as many of the three ways to say it as the client used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Thinking {
-    /// Whether to think at all.
-    pub mode: ThinkingMode,
-    /// How hard.
-    pub effort: Option<Effort>,
-    /// The most tokens for it.
-    pub budget: Option<u32>,
-    /// Whether its words are wanted; `None` is the provider's default.
-    pub shown: Option<bool>,
-}
-
-impl Thinking {
-    /// How hard to think, from whatever was said; `None` when nothing was.
-    pub fn level(&self) -> Option<Effort> {
-        match (self.mode, self.effort, self.budget) {
-            (ThinkingMode::Off, ..) => Some(Effort::None),
-            (_, Some(effort), _) => Some(effort),
-            (_, None, Some(tokens)) => Some(Effort::of_budget(tokens)),
-            (ThinkingMode::Unset, ..) => None,
-            // What models do that think as they see fit.
-            (_, None, None) => Some(Effort::High),
-        }
-    }
-}
-
-/// Whether to think at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ThinkingMode {
-    /// Not said.
-    #[default]
-    Unset,
-    /// No.
-    Off,
-    /// Yes, within [`Thinking::budget`].
-    On,
-    /// As the model sees fit.
-    Adaptive,
-    /// Also between calls of tools.
-    BetweenTools,
-}
-
-/// How hard to think.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Effort {
-    /// Not at all.
-    None,
-    /// As little as can be.
-    Minimal,
-    /// A little.
-    Low,
-    /// Some.
-    Medium,
-    /// Much.
-    High,
-    /// More.
-    Xhigh,
-    /// As much as can be.
-    Max,
-}
-
-impl Effort {
-    /// All, ascending; `ALL[i] as usize == i`.
-    pub const ALL: [Effort; 7] = [
-        Effort::None,
-        Effort::Minimal,
-        Effort::Low,
-        Effort::Medium,
-        Effort::High,
-        Effort::Xhigh,
-        Effort::Max,
-    ];
-
-    /// The name, which all dialects share.
-    pub fn name(self) -> &'static str {
-        ["none", "minimal", "low", "medium", "high", "xhigh", "max"][self as usize]
-    }
-
-    /// The effort of that name.
-    pub fn from_name(name: &str) -> Option<Effort> {
-        Effort::ALL.into_iter().find(|effort| effort.name() == name)
-    }
-
-    /// Tokens to think with, where a target only knows a budget. A convention of gateways, no
-    /// specification.
-    pub fn budget(self) -> u32 {
-        [0, 1_024, 2_048, 8_192, 16_384, 32_768, 65_536][self as usize]
-    }
-
-    /// The effort that is nearest to a budget.
-    pub fn of_budget(tokens: u32) -> Effort {
-        let known = Effort::ALL.into_iter().rev().find(|effort| effort.budget() <= tokens);
-        known.unwrap_or(Effort::None)
-    }
-
-    /// The nearest effort of `known`, the weaker of two; itself when nothing is known.
-    pub fn among(self, known: Efforts) -> Effort {
-        let weaker = Effort::ALL.into_iter().rev().find(|e| *e <= self && known.has(*e));
-        let stronger = || Effort::ALL.into_iter().find(|e| *e >= self && known.has(*e));
-        weaker.or_else(stronger).unwrap_or(self)
-    }
-}
-
-/// A set of efforts; empty is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Efforts(u8);
-
-impl Efforts {
-    /// Those of the names that are known here.
-    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Efforts {
-        let known = names.into_iter().filter_map(Effort::from_name);
-        Efforts(known.fold(0, |bits, effort| bits | 1 << effort as u8))
-    }
-
-    /// Whether `effort` is among them.
-    pub fn has(self, effort: Effort) -> bool {
-        self.0 >> effort as u8 & 1 == 1
-    }
-}
-
 /// For how long a cached prompt is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheTtl {
@@ -686,70 +568,6 @@ pub enum Event<'e> {
     End,
 }
 
-/// What a request loses on its way to a provider that has no place for it: told to the client in a
-/// response header.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    names: Vec<Cow<'static, str>>,
-}
-
-impl Dropped {
-    /// Most names that are kept; what is beyond is counted as one more, `...`.
-    pub const NAMES_MAX: usize = 24;
-    /// Longest name that is told; longer ones, which a client made up, are cut.
-    const NAME_BYTES_MAX: usize = 48;
-
-    /// Adds a name of ours.
-    pub fn add(&mut self, name: &'static str) {
-        self.push(Cow::Borrowed(name));
-    }
-
-    /// Adds a name from the client's body, made fit for a header.
-    pub fn add_outside(&mut self, name: &str) {
-        let fit = |c: char| c.is_ascii_alphanumeric() || "_-.[]:/".contains(c);
-        let name: String = name
-            .chars()
-            .take(Dropped::NAME_BYTES_MAX)
-            .map(|c| if fit(c) { c } else { '?' })
-            .collect();
-        self.push(Cow::Owned(name));
-    }
-
-    /// Adds `name` if `condition`; tells so.
-    pub fn add_if(&mut self, condition: bool, name: &'static str) -> bool {
-        if condition {
-            self.add(name);
-        }
-        condition
-    }
-
-    /// Adds all of `more`.
-    pub fn extend(&mut self, more: &Dropped) {
-        more.names.iter().for_each(|name| self.push(name.clone()));
-    }
-
-    /// Whether nothing was lost.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
-    /// The names, as a header lists them.
-    pub fn header(&self) -> String {
-        self.names.join(", ")
-    }
-
-    fn push(&mut self, name: Cow<'static, str>) {
-        if self.names.contains(&name) {
-            return;
-        }
-        match self.names.len() {
-            Dropped::NAMES_MAX.. => {}
-            len if len + 1 == Dropped::NAMES_MAX => self.names.push(Cow::Borrowed("...")),
-            _ => self.names.push(name),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -771,31 +589,5 @@ mod tests {
         let there = Input::Object(Json::checked(free.object().into_owned()));
         assert_eq!(there.free().text(), "*** Begin\nPatch");
         assert_eq!(object.free().text(), r#"{"a":"x\ny"}"#);
-    }
-
-    #[test]
-    fn efforts_and_budgets_lead_to_each_other() {
-        for effort in Effort::ALL {
-            assert_eq!(Effort::of_budget(effort.budget()), effort);
-            assert_eq!(Effort::from_name(effort.name()), Some(effort));
-        }
-        let known = Efforts::of(["low", "medium", "high"]);
-        assert_eq!(Effort::Xhigh.among(known), Effort::High);
-        assert_eq!(Effort::None.among(known), Effort::Low);
-        assert_eq!(Effort::Max.among(Efforts::default()), Effort::Max);
-    }
-
-    #[test]
-    fn what_was_dropped_is_fit_for_a_header() {
-        let mut dropped = Dropped::default();
-        dropped.add("seed");
-        dropped.add("seed");
-        dropped.add_outside("x\r\nSet-Cookie: a");
-        assert_eq!(dropped.header(), "seed, x??Set-Cookie:?a");
-        for index in 0..100 {
-            dropped.add_outside(&format!("member{index}"));
-        }
-        assert_eq!(dropped.header().split(", ").count(), Dropped::NAMES_MAX);
-        assert!(dropped.header().ends_with("..."));
     }
 }
