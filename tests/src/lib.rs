@@ -6,6 +6,7 @@
 //! dropped by a failing test prints its log.
 
 mod binary;
+pub mod fuzz;
 mod gateway;
 pub mod http;
 
