@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "speaking to a person is what this file is for")]
 
 mod classifier;
+mod client;
 mod key;
 mod usage;
 
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::control::{self, Options, Started};
 use crate::rt::DriverChoice;
 use clap::{Args, Parser, Subcommand};
+use classifier::ClassifierCommand;
 use comfy_table::{Table, presets};
 use key::KeyCommand;
 use models::PicoUsd;
@@ -95,6 +97,9 @@ enum Command {
     },
     /// Judge prompts: JSON lines from standard input to standard output
     Classify,
+    /// Try models that judge prompts, and swap them in the running gateway
+    #[command(subcommand)]
+    Classifier(ClassifierCommand),
 }
 
 /// What only the binary itself can do for its process.
@@ -131,6 +136,7 @@ fn dispatch(cli: Cli, begun: Instant, host: &Host) -> Done {
         Some(Command::Key(command)) => key::key(&common, command),
         Some(Command::Usage(args)) => usage::usage(&common, &args),
         Some(Command::Models { json, all }) => list_models(&common, json, all),
+        Some(Command::Classifier(command)) => classifier::classifier(&common, command),
         Some(Command::Classify) => classifier::classify(&common),
     }
 }

@@ -20,6 +20,8 @@ use std::time::Duration;
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[limits]`
     pub limits: Limits,
     /// `[timeouts]`
@@ -44,7 +46,8 @@ pub struct Config {
 pub struct Server {
     /// Address for clients.
     pub listen: SocketAddr,
-    /// Address for metrics and administration. Keep it on loopback: it has no keys.
+    /// Address for metrics and administration. What changes something there needs `[admin] token`,
+    /// or comes from this machine; metrics are open to whoever reaches it.
     pub admin: SocketAddr,
     /// Data-plane threads; 0 is one for each core that the process may use.
     pub cores: usize,
@@ -63,6 +66,42 @@ impl Default for Server {
             driver: DriverChoice::Auto,
             data_dir: PathBuf::from("pointsman-data"),
         }
+    }
+}
+
+/// Who may change something through the admin port.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// What `Authorization: Bearer` must carry. Without one only this machine may, through loopback.
+    pub token: Option<String>,
+}
+
+impl Admin {
+    /// The variable that stands in for `token`, so that no file has to hold a secret.
+    pub const TOKEN_VARIABLE: &str = "POINTSMAN_ADMIN_TOKEN";
+    /// A token that can be guessed is none.
+    const TOKEN_BYTES_MIN: usize = 16;
+
+    /// The token of the file, else that of the environment.
+    pub fn token(&self) -> Option<String> {
+        let from_environment = || std::env::var(Admin::TOKEN_VARIABLE).ok();
+        self.token.clone().or_else(from_environment).filter(|token| !token.is_empty())
+    }
+
+    /// What is wrong with a token, if anything is.
+    pub fn problem_of(token: &str) -> Option<String> {
+        let is_shown = token.bytes().all(|byte| byte.is_ascii_graphic());
+        (token.len() < Admin::TOKEN_BYTES_MIN || !is_shown).then(|| {
+            let least = Admin::TOKEN_BYTES_MIN;
+            format!("{least} or more printable ASCII characters without spaces would do")
+        })
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("token", &self.token.as_ref().map(|_| "…")).finish()
     }
 }
 
@@ -130,7 +169,7 @@ impl Default for Timeouts {
 }
 
 /// What judges prompts.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassifierConfig {
     /// Folder with `manifest.toml`; the one that ships with the program when not given.
@@ -139,6 +178,74 @@ pub struct ClassifierConfig {
     pub onnxruntime: Option<PathBuf>,
     /// Judge by rules alone.
     pub rules_only: bool,
+    /// Where models compute: `cuda` is a GPU or no start, `auto` a GPU if there is one.
+    pub device: DeviceName,
+    /// Where the first model runs.
+    pub placement: PlacementChoice,
+    /// Verdicts that each core remembers; 0 is none.
+    pub cache_entries: usize,
+    /// Folder of a stronger model, asked where the first one is unsure.
+    pub second: Option<PathBuf>,
+    /// It is asked when the first model's two best tasks are nearer than this, 0..1.
+    pub second_margin: f32,
+    /// Its share of a verdict, 0..1.
+    pub second_weight: f32,
+    /// How long a request waits for it, in microseconds; then the first verdict stands. A clock of
+    /// whole milliseconds ends the wait. Holds for a first model that runs on threads, too.
+    pub second_deadline_us: u32,
+    /// Requests that may wait for it; one more is not sent to it.
+    pub second_queue: usize,
+    /// Threads that it runs on.
+    pub second_threads: usize,
+    /// Folder of a model that is only watched: it judges beside the one in force and decides nothing.
+    pub observe: Option<PathBuf>,
+    /// The share of requests that it judges, 0..1.
+    pub observe_share: f32,
+}
+
+impl Default for ClassifierConfig {
+    fn default() -> ClassifierConfig {
+        ClassifierConfig {
+            model: None,
+            onnxruntime: None,
+            rules_only: false,
+            device: DeviceName::default(),
+            placement: PlacementChoice::default(),
+            cache_entries: 4_096,
+            second: None,
+            second_margin: 0.2,
+            second_weight: 0.5,
+            second_deadline_us: 1_000,
+            second_queue: 64,
+            second_threads: 1,
+            observe: None,
+            observe_share: 0.05,
+        }
+    }
+}
+
+/// A device by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceName(pub classifier::Device);
+
+impl<'de> Deserialize<'de> for DeviceName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<DeviceName, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map(DeviceName).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the first model shall run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementChoice {
+    /// On the cores if it is fast enough, else on threads: measured when it is loaded.
+    #[default]
+    Auto,
+    /// On the cores, however long it takes.
+    Inline,
+    /// On threads, with the rules' verdict until they answer.
+    Threads,
 }
 
 /// How models are chosen.
@@ -272,6 +379,29 @@ impl Config {
                 complain(key, format!("found {value}; from 50 ms to 3600000 ms would do"));
             }
         }
+        let classifier = &self.classifier;
+        for (key, share) in [
+            ("second_margin", classifier.second_margin),
+            ("second_weight", classifier.second_weight),
+            ("observe_share", classifier.observe_share),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                complain(key, format!("found {share}; from 0 to 1 would do"));
+            }
+        }
+        for (key, count, least, most) in [
+            ("cache_entries", classifier.cache_entries, 0, 1 << 20),
+            ("second_deadline_us", classifier.second_deadline_us as usize, 100, 1_000_000),
+            ("second_queue", classifier.second_queue, 1, 65_536),
+            ("second_threads", classifier.second_threads, 1, 64),
+        ] {
+            if !(least..=most).contains(&count) {
+                complain(key, format!("found {count}; from {least} to {most} would do"));
+            }
+        }
+        if let Some(what) = self.admin.token.as_deref().and_then(Admin::problem_of) {
+            complain("token", what);
+        }
         for alias in self.routing.aliases.keys() {
             if alias.is_empty() || alias.len() > 100 || alias.contains(char::is_control) {
                 complain(alias, "an alias must have 1 to 100 printable characters".into());
@@ -338,6 +468,11 @@ mod tests {
             ("[routing]\nstrategy = \"cheap\"", &["x.toml:2", "cheap", "cost, quality"]),
             ("[routing.aliases]\nfast = \"x\"", &["x.toml:2", "\"x\"", "latency"]),
             ("[server]\nlisten = \"1.2.3.4:1\"\nadmin = \"1.2.3.4:1\"", &["x.toml:3", "admin"]),
+            ("[classifier]\nsecond_margin = 1.5", &["x.toml:2", "second_margin", "0 to 1"]),
+            ("[classifier]\nsecond_threads = 0", &["x.toml:2", "second_threads", "1 to 64"]),
+            ("[classifier]\nobserve_share = nan", &["x.toml:2", "observe_share", "0 to 1"]),
+            ("[classifier]\ndevice = \"tpu\"", &["x.toml:2", "tpu", "cuda"]),
+            ("[admin]\ntoken = \"secret\"", &["x.toml:2", "token", "16"]),
             ("a = = b", &["x.toml:1"]),
             (
                 "\n[[provider]]\nid = \"p\"\nbase_url = \"nowhere\"\nmodels = [\"m\"]",

@@ -4,8 +4,13 @@
 //! the journal into the store, merges the cores' counts, resolves names, answers the admin port, and
 //! hears signals. The cores never wait for it.
 
-use crate::config::{Config, Timeouts};
+use crate::config::{Admin, ClassifierConfig, Config, Timeouts};
 use crate::core::{Core, HealthCells, Phase, Shared};
+use crate::judge::CoreJudge;
+use crate::judge::counts::JudgeCounts;
+use crate::judge::force::InForce;
+use crate::judge::swap::Swapper;
+use crate::judge::threads::Threads;
 use crate::metrics::Metrics;
 use crate::rt::{self, Driver, DriverChoice, Listener};
 use crate::snapshot::{Builder, Keys, ProviderState, Published, Snapshot};
@@ -13,15 +18,13 @@ use crate::stats::CoreStats;
 use crate::watch;
 use crate::{admin, demo, serve};
 use arc_swap::ArcSwap;
-use classifier::{Classifier, CoreClassifier, OnnxRuntime};
 use crossbeam::queue::ArrayQueue;
 use govern::{KeyHasher, KeyTable};
 use models::catalogue::{Catalogue, CatalogueSource};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -43,6 +46,9 @@ const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LEAVE_FOR: Duration = Duration::from_millis(2_000);
 /// Sets of counts that may be on their way from one core.
 const STATS_IN_FLIGHT: usize = 4;
+
+/// Classifiers of one core that wait to be freed.
+const JUDGES_RETIRED: usize = 4;
 
 /// What can be told on the command line beside the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -111,16 +117,19 @@ pub fn run(
         Builder::new(&config).map_err(|error| StartError::of("upstream.roots", error))?;
     let (snapshot, states) = snapshot(&mut builder, &config, additions.clone())?;
     log_providers(&config, &states);
-    let classifier = load_classifier(&config);
+    let admin_token = admin_token(&config)?;
+    let judge_counts = Arc::<JudgeCounts>::default();
+    let in_force = InForce::at_start(&config.classifier, &judge_counts)
+        .map_err(|refused| StartError(refused.0))?;
 
     let cores = cores_to_use(&config);
-    let shared = Arc::new(shared(snapshot, keys, cores.len(), classifier.is_some()));
+    let shared = Arc::new(shared(snapshot, keys, cores.len(), in_force, judge_counts));
     let writers = (0..cores.len())
         .map(|index| journal.writer(index as u16))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| StartError::of("the journal cannot be written", error))?;
 
-    let (listen, threads) = start_cores(&config, &shared, &cores, writers, classifier.as_ref())?;
+    let (listen, threads) = start_cores(&config, &shared, &cores, writers)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -128,16 +137,25 @@ pub fn run(
         .build()
         .map_err(|error| StartError::of("the control thread", error))?;
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
-    let admin_state = admin::State { metrics: Arc::clone(&metrics), shared: Arc::clone(&shared) };
+    let swapper = Arc::new(Swapper::new(Arc::clone(&shared)));
+    let admin_state = admin::State {
+        metrics: Arc::clone(&metrics),
+        shared: Arc::clone(&shared),
+        swapper: Arc::clone(&swapper),
+    };
+    let guard = admin::Guard::new(admin_token.as_deref());
     let served = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(config.server.admin)
             .await
             .map_err(|error| StartError::of(&format!("admin {}", config.server.admin), error))?;
         let admin = listener.local_addr().map_err(|error| StartError::of("admin", error))?;
-        tokio::spawn(admin::serve(listener, admin_state));
+        tokio::spawn(admin::serve(listener, admin_state, guard));
         let reloaded = Arc::new(Notify::new());
         tokio::spawn(resolve_names(Arc::clone(&shared), Arc::clone(&reloaded)));
         tokio::spawn(tend(journal.clone()));
+        // Before anybody is told that we run: a signal that nobody hears ends the process.
+        let signals =
+            Signals::new().map_err(|error| StartError::of("signals cannot be heard", error))?;
         shared.phase.set_serving();
         let current = shared.published.snapshot.load();
         tell(&Started {
@@ -163,15 +181,23 @@ pub fn run(
             builder,
             additions,
             reloaded,
+            swapper,
             threads: &threads,
         };
-        control.run(reload).await
+        control.run(signals, reload).await
     });
 
+    if served.is_err() {
+        // Cores of a start that failed would go on listening.
+        shared.phase.set_closing();
+    }
     for thread in threads {
         if thread.join().is_err() {
             tracing::error!("a core ended in panic");
         }
+    }
+    for (_, model) in shared.in_force.load().models() {
+        model.threads.iter().for_each(Threads::come_to_rest);
     }
     // What the cores wrote last.
     metrics.collect();
@@ -195,32 +221,30 @@ struct Control<'c> {
     additions: Option<CatalogueSource>,
     /// Told after each reload: it may have brought names that nobody has looked up.
     reloaded: Arc<Notify>,
+    swapper: Arc<Swapper>,
     threads: &'c [JoinHandle<()>],
 }
 
 impl Control<'_> {
     /// The loop of the control thread, until all cores have ended. An error when one of them ended
     /// unasked: half a process would pass its health check and serve nobody.
-    async fn run(&mut self, reload: impl Fn() -> Result<Config, String>) -> Result<(), StartError> {
+    async fn run(
+        &mut self,
+        mut signals: Signals,
+        reload: impl Fn() -> Result<Config, String>,
+    ) -> Result<(), StartError> {
         let mut fold_timer = tokio::time::interval(FOLD_EVERY);
         let mut keys_timer = tokio::time::interval(KEYS_EVERY);
         fold_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         keys_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut keys_version = self.store.keys_version().ok();
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => {
-                tracing::error!(%error, "signals cannot be heard; stopping at once");
-                self.shared.phase.set_closing();
-                return Err(StartError::of("signals cannot be heard", error));
-            }
-        };
         let mut result = Ok(());
         let mut leaving: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = fold_timer.tick() => {
                     self.metrics.collect();
+                    self.swapper.free_retired();
                     fold(self.store, self.journal, self.metrics);
                 }
                 _ = keys_timer.tick() => {
@@ -281,11 +305,29 @@ impl Control<'_> {
                 self.shared.health.store(Arc::new(cells));
                 self.shared.published.snapshot.store(Arc::new(snapshot));
                 self.reloaded.notify_one();
+                tokio::spawn(follow(Arc::clone(&self.swapper), config.classifier));
             }
             Err(error) => {
                 tracing::error!(%error, "the new configuration is refused; the old one stays")
             }
         }
+    }
+}
+
+/// Brings the classifier to what the configuration says now; loading it takes its time beside all else.
+async fn follow(swapper: Arc<Swapper>, config: ClassifierConfig) {
+    // A refusal has been logged, with what stays.
+    if let Ok(None) = swapper.follow(config).await {
+        tracing::info!("the classifier is unchanged");
+    }
+}
+
+/// The token of the admin port, when one is set.
+fn admin_token(config: &Config) -> Result<Option<String>, StartError> {
+    let token = config.admin.token();
+    match token.as_deref().and_then(Admin::problem_of) {
+        Some(what) => Err(StartError(format!("{}: {what}", Admin::TOKEN_VARIABLE))),
+        None => Ok(token),
     }
 }
 
@@ -404,7 +446,13 @@ async fn resolve_names(shared: Arc<Shared>, reloaded: Arc<Notify>) {
     }
 }
 
-fn shared(snapshot: Snapshot, keys: Keys, cores: usize, classifier_loaded: bool) -> Shared {
+fn shared(
+    snapshot: Snapshot,
+    keys: Keys,
+    cores: usize,
+    in_force: InForce,
+    judge_counts: Arc<JudgeCounts>,
+) -> Shared {
     let queues =
         || (0..cores).map(|_| ArrayQueue::<Box<CoreStats>>::new(STATS_IN_FLIGHT)).collect();
     let cells = HealthCells::new(snapshot.generation, snapshot.targets.len());
@@ -418,8 +466,11 @@ fn shared(snapshot: Snapshot, keys: Keys, cores: usize, classifier_loaded: bool)
         stats_full: queues(),
         stats_empty: queues(),
         connections: (0..cores).map(|_| Default::default()).collect(),
-        classifier_faults: AtomicU64::new(0),
-        classifier_loaded: AtomicBool::new(classifier_loaded),
+        in_force: ArcSwap::from_pointee(in_force),
+        judges_next: (0..cores).map(|_| ArrayQueue::new(1)).collect(),
+        judges_retired: (0..cores).map(|_| ArrayQueue::new(JUDGES_RETIRED)).collect(),
+        judge_generations: (0..cores).map(|_| Default::default()).collect(),
+        judge_counts,
         health: ArcSwap::from_pointee(cells),
         breakers: ArcSwap::from_pointee(Vec::new()),
     }
@@ -502,47 +553,6 @@ fn first_key(store: &mut Store, demo: bool) -> Result<Option<String>, StartError
     Ok(Some(secret.reveal().to_owned()))
 }
 
-/// The classifier, or a warning: the gateway serves without one, by rules.
-fn load_classifier(config: &Config) -> Option<Classifier> {
-    if config.classifier.rules_only {
-        tracing::info!("prompts are judged by rules alone, as configured");
-        return None;
-    }
-    let loaded = model_folder(config).and_then(|folder| {
-        let runtime = OnnxRuntime::init(config.classifier.onnxruntime.as_deref())
-            .map_err(|error| error.to_string())?;
-        let classifier = Classifier::load(&folder, &runtime).map_err(|error| error.to_string())?;
-        Ok((classifier, folder))
-    });
-    match loaded {
-        Ok((classifier, folder)) => {
-            tracing::info!(folder = %folder.display(), "classifier loaded");
-            Some(classifier)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "prompts are judged by rules alone");
-            None
-        }
-    }
-}
-
-/// The model folder: the configured one, else `models/task-v1` below the working directory, else the
-/// same beside the executable or above it, which is where it stands in a checkout.
-pub fn model_folder(config: &Config) -> Result<PathBuf, String> {
-    const SHIPPED: &str = "models/task-v1";
-    if let Some(folder) = &config.classifier.model {
-        return Ok(folder.clone());
-    }
-    let executable = std::env::current_exe().unwrap_or_default();
-    std::iter::once(Path::new(""))
-        .chain(executable.ancestors().skip(1).take(4))
-        .map(|base| base.join(SHIPPED))
-        .find(|folder| folder.join("manifest.toml").is_file())
-        .ok_or_else(|| {
-            format!("no folder {SHIPPED} here or beside the program; name one as classifier.model")
-        })
-}
-
 fn cores_to_use(config: &Config) -> Vec<usize> {
     let allowed = rt::allowed_cores();
     let wanted = match config.server.cores {
@@ -559,10 +569,10 @@ fn start_cores(
     shared: &Arc<Shared>,
     cores: &[usize],
     writers: Vec<JournalWriter>,
-    classifier: Option<&Classifier>,
 ) -> Result<(SocketAddr, Vec<JoinHandle<()>>), StartError> {
     let mut threads = Vec::with_capacity(cores.len());
     let mut address = config.server.listen;
+    let in_force = shared.in_force.load_full();
     for (index, (&core, writer)) in cores.iter().zip(writers).enumerate() {
         let (ready, is_ready) = mpsc::channel();
         let start = CoreStart {
@@ -573,7 +583,7 @@ fn start_cores(
             driver: config.server.driver,
             shared: Arc::clone(shared),
             writer,
-            classifier: classifier.cloned(),
+            judge: in_force.for_core().map_err(|refused| StartError(refused.0))?,
             ready,
         };
         let thread = std::thread::Builder::new()
@@ -600,7 +610,7 @@ struct CoreStart {
     driver: DriverChoice,
     shared: Arc<Shared>,
     writer: JournalWriter,
-    classifier: Option<Classifier>,
+    judge: Box<CoreJudge>,
     ready: mpsc::Sender<Result<(SocketAddr, Driver), String>>,
 }
 
@@ -628,16 +638,7 @@ impl CoreStart {
                 return;
             }
         };
-        let session = self.classifier.as_ref().map(Classifier::session);
-        let classifier = match session {
-            Some(Ok(session)) => session,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "this core judges by rules alone");
-                CoreClassifier::rules_only()
-            }
-            None => CoreClassifier::rules_only(),
-        };
-        let core = Rc::new(Core::new(self.index, self.shared, self.writer, classifier));
+        let core = Rc::new(Core::new(self.index, self.shared, self.writer, self.judge));
         let bound = listener.local_addr().unwrap_or(self.address);
         // The starter waits for this.
         let _ = self.ready.send(Ok((bound, driver)));

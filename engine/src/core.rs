@@ -1,19 +1,21 @@
 //! One core of the data plane: what it owns, what it shares, and its tick.
 
+use crate::judge::CoreJudge;
+use crate::judge::counts::JudgeCounts;
+use crate::judge::force::InForce;
 use crate::reply;
 use crate::snapshot::{Keys, Published, Snapshot};
 use crate::stats::{CoreStats, OfferStats};
 use crate::upstream::Pool;
 use crate::watch::Watchers;
 use arc_swap::Guard;
-use classifier::{CoreClassifier, Excerpt};
 use crossbeam::queue::ArrayQueue;
 use models::catalogue::OfferIx;
 use route::{Columns, HealthTable, HealthWords, Scratch};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::JournalWriter;
 
@@ -31,10 +33,16 @@ pub struct Shared {
     pub stats_empty: Vec<ArrayQueue<Box<CoreStats>>>,
     /// By core: open client connections.
     pub connections: Vec<AtomicU32>,
-    /// Requests that a model could not judge, so that the rules did.
-    pub classifier_faults: AtomicU64,
-    /// Whether a model judges prompts on the cores.
-    pub classifier_loaded: AtomicBool,
+    /// What judges prompts.
+    pub in_force: arc_swap::ArcSwap<InForce>,
+    /// By core: what it shall judge with from its next tick on.
+    pub judges_next: Vec<ArrayQueue<Box<CoreJudge>>>,
+    /// By core: what it has judged with, to be freed elsewhere.
+    pub judges_retired: Vec<ArrayQueue<Box<CoreJudge>>>,
+    /// By core: the generation of what it judges with.
+    pub judge_generations: Vec<AtomicU64>,
+    /// What several threads count about judging.
+    pub judge_counts: Arc<JudgeCounts>,
     /// Offers' health, exchanged between cores.
     pub health: arc_swap::ArcSwap<HealthCells>,
     /// Offers that are not well, as the first core knows them, for the metrics.
@@ -239,8 +247,8 @@ pub struct Core {
     pub pool: Pool,
     /// Its journal.
     pub journal: RefCell<JournalWriter>,
-    /// Its classifier.
-    pub judge: RefCell<Judge>,
+    /// What it judges prompts with.
+    pub judge: RefCell<Box<CoreJudge>>,
     /// Working memory of the router.
     pub scratch: RefCell<Scratch>,
     /// Its counts.
@@ -254,16 +262,6 @@ pub struct Core {
     ticks: Cell<u64>,
 }
 
-/// A classifier with the buffer for what it looks at.
-pub struct Judge {
-    /// The classifier.
-    pub classifier: CoreClassifier,
-    /// What it looks at.
-    pub excerpt: Excerpt,
-    /// Unescaped pieces of the prompt.
-    pub pieces: Vec<String>,
-}
-
 /// Ticks of [`crate::watch::SWEEP`] between two hand-overs of counts.
 const TICKS_PER_SECOND: u64 = 20;
 
@@ -273,7 +271,7 @@ impl Core {
         index: u16,
         shared: Arc<Shared>,
         journal: JournalWriter,
-        classifier: CoreClassifier,
+        judge: Box<CoreJudge>,
     ) -> Core {
         let routing = Rc::new(Routing::new(shared.published.snapshot.load_full()));
         let mut salt = [0; 8];
@@ -288,11 +286,7 @@ impl Core {
             watchers: Rc::default(),
             pool: Pool::default(),
             journal: RefCell::new(journal),
-            judge: RefCell::new(Judge {
-                classifier,
-                excerpt: Excerpt::default(),
-                pieces: Vec::new(),
-            }),
+            judge: RefCell::new(judge),
             scratch: RefCell::default(),
             stats: RefCell::default(),
             date: RefCell::default(),
@@ -354,6 +348,8 @@ impl Core {
         } else {
             routing.exchange(&self.shared.health.load());
         }
+        self.take_up_judge();
+        self.judge.borrow_mut().send_comparisons(self);
         let (unix_s, _) = unix_now();
         if unix_s != self.unix_s.replace(unix_s) {
             reply::http_date(unix_s, &mut self.date.borrow_mut());
@@ -370,6 +366,19 @@ impl Core {
         }
         let connections = u32::try_from(self.watchers.len()).unwrap_or(u32::MAX);
         self.shared.connections[usize::from(self.index)].store(connections, Ordering::Relaxed);
+    }
+
+    /// Judges with what is in force now. Requests that wait for an answer of what was in force before
+    /// still get it.
+    fn take_up_judge(&self) {
+        let at = usize::from(self.index);
+        if let Some(next) = self.shared.judges_next[at].pop() {
+            let retired = self.judge.replace(next);
+            // Freeing a session takes longer than a request; when there is no room it is done here.
+            drop(self.shared.judges_retired[at].push(retired));
+        }
+        let generation = self.judge.borrow().in_force().generation;
+        self.shared.judge_generations[at].store(generation, Ordering::Release);
     }
 
     /// Counts something about an offer of `routing`. A request that has outlived its snapshot is not

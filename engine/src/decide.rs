@@ -1,22 +1,16 @@
 //! The stages that decide: parse, admit, classify, score. No I/O; each takes what the one before made.
 
 use crate::accept::{Arrived, Client, Stop, Wants};
-use crate::core::{Core, Judge, Routing};
+use crate::core::{Core, Routing};
+use crate::judge;
 use crate::snapshot::Named;
-use classifier::{Classified, Input, Stage, Structure};
+use classifier::{Classified, Stage, TurnType};
 use models::{Dialect, Verdict};
 use route::{Ask, Attempt, NoCandidate, Plan, Strategy, Target};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wire::dialect::Codec;
-use wire::json;
 use wire::refusal::{self, Kind, Refusal};
-use wire::request::{Parsed, Text};
-
-/// Of a piece of text longer than this only head and tail are unescaped.
-const PIECE_BYTES_WHOLE: usize = 8 * 1024;
-/// Bytes of a long piece's head and of its tail that are unescaped: more than an excerpt takes.
-const PIECE_BYTES_END: usize = 4 * 1024;
+use wire::request::Parsed;
 
 /// Longest `Retry-After` that we give, in seconds.
 const RETRY_AFTER_MAX_S: u64 = 300;
@@ -45,7 +39,11 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Who said so; `None` when nobody was asked.
     pub stage: Option<Stage>,
-    /// What it took.
+    /// All that was said, for who asks why.
+    pub heads: Option<Classified>,
+    /// What part it plays in its client's work; not looked for when nobody was asked.
+    pub turn: TurnType,
+    /// What it took, the wait for a second model included.
     pub micros: u32,
 }
 
@@ -99,8 +97,8 @@ pub fn admit(
     Ok(Admitted { named, strategy })
 }
 
-/// Judges the prompt, when a choice depends on it.
-pub fn classify(
+/// Judges the prompt, when a choice depends on it. May wait for a second model, within its deadline.
+pub async fn classify(
     core: &Core,
     client: &Client,
     arrived: &Arrived,
@@ -108,89 +106,28 @@ pub fn classify(
     admitted: &Admitted,
 ) -> Judged {
     if matches!(admitted.named, Named::Model(_)) {
-        return Judged { verdict: Verdict::UNKNOWN, stage: None, micros: 0 };
+        return Judged {
+            verdict: Verdict::UNKNOWN,
+            stage: None,
+            heads: None,
+            turn: TurnType::Main,
+            micros: 0,
+        };
     }
     let begun = Instant::now();
     let body = &client.incoming[arrived.body.clone()];
-    let classified = {
-        let mut judge = core.judge.borrow_mut();
-        let faults = judge.classifier.faults();
-        let classified = self::judge(&mut judge, body, &understood.parsed);
-        let faults = judge.classifier.faults() - faults;
-        if faults > 0 {
-            core.shared.classifier_faults.fetch_add(faults, Ordering::Relaxed);
-        }
-        classified
-    };
+    let (classified, turn) = judge::judge(core, body, &understood.parsed).await;
     let micros = begun.elapsed().as_micros().min(u32::MAX.into()) as u32;
     let mut stats = core.stats.borrow_mut();
     stats.stages[classified.stage as usize] += 1;
     stats.classify.record(micros);
-    Judged { verdict: classified.verdict, stage: Some(classified.stage), micros }
-}
-
-/// The verdict on a parsed request.
-pub fn judge(judge: &mut Judge, body: &[u8], parsed: &Parsed) -> Classified {
-    let Judge { classifier, excerpt, pieces } = judge;
-    let mut used = 0;
-    let mut system = None;
-    if let Some(text) = parsed.system {
-        read_ends(body, text, pieces, &mut used);
-        system = Some(0..1);
+    Judged {
+        verdict: classified.verdict,
+        stage: Some(classified.stage),
+        heads: Some(classified),
+        turn,
+        micros,
     }
-    let user_from = used;
-    for &text in &parsed.last_user {
-        read_ends(body, text, pieces, &mut used);
-    }
-    let system = system.map(|range| pieces[range][0].as_str());
-    let mut user = arrayvec::ArrayVec::<&str, 64>::new();
-    user.extend(pieces[user_from..used].iter().map(String::as_str).take(64));
-    let text = excerpt.build_parts(system, &user);
-    classifier.classify(&Input { text, structure: structure(parsed) })
-}
-
-/// What the classifier is told of a request's form.
-fn structure(parsed: &Parsed) -> Structure {
-    let shape = &parsed.shape;
-    Structure {
-        has_tools: shape.tools > 0,
-        tool_results: if shape.ends_with_tool_result { shape.tool_results } else { 0 },
-        images: shape.turn_images,
-        audio: shape.turn_media,
-        json_schema: shape.json_schema,
-        turns: shape.messages,
-        system_chars: shape.system_bytes,
-        total_chars: shape.text_bytes,
-    }
-}
-
-/// Unescapes a piece of text into `pieces`: all of a short one, head and tail of a long one, so that
-/// the cost does not grow with the prompt.
-fn read_ends(body: &[u8], text: Text, pieces: &mut Vec<String>, used: &mut usize) {
-    let raw = text.span.of(body);
-    let mut put = |raw: &[u8]| {
-        if pieces.len() == *used {
-            pieces.push(String::new());
-        }
-        let piece = &mut pieces[*used];
-        piece.clear();
-        json::unescape_into(raw, PIECE_BYTES_WHOLE, piece);
-        *used += 1;
-    };
-    if raw.len() <= PIECE_BYTES_WHOLE {
-        return put(raw);
-    }
-    put(&raw[..escape_boundary(raw, PIECE_BYTES_END)]);
-    put(&raw[escape_boundary(raw, raw.len() - PIECE_BYTES_END)..]);
-}
-
-/// A place near `at` (at most twelve bytes behind it) that is not inside of an escape: no backslash
-/// stands in the six bytes before it, the length of the longest escape. Text that is all escapes has
-/// no such place; then it is cut anyway, and one character of an excerpt is wrong.
-fn escape_boundary(raw: &[u8], at: usize) -> usize {
-    (at..raw.len().min(at + 12))
-        .find(|&place| !raw[place.saturating_sub(6)..place].contains(&b'\\'))
-        .unwrap_or(at)
 }
 
 /// What the router is asked.

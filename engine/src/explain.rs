@@ -2,6 +2,8 @@
 
 use crate::decide::{Admitted, Judged, Understood};
 use crate::snapshot::{Named, Snapshot};
+use classifier::{Classified, Kind};
+use models::Task;
 use models::catalogue::OfferIx;
 use route::{Exclusion, Explanation};
 use serde_json::{Value, json};
@@ -81,23 +83,14 @@ pub fn shown(
         }
         Err(_) => Value::Null,
     };
-    let verdict = &judged.verdict;
     let parsed = &understood.parsed;
     json!({
         "object": "pointsman.route",
         "requested": understood.requested,
         "strategy": admitted.strategy.name(),
         "catalogue_version": catalogue.version(),
-        "verdict": match (admitted.named, judged.stage) {
-            (Named::Auto(_), Some(stage)) => json!({
-                "task": verdict.task.name(),
-                "difficulty": rounded(verdict.difficulty),
-                "sensitivity": rounded(verdict.sensitivity),
-                "expected_output_tokens": verdict.output_tokens.round(),
-                "confidence": rounded(verdict.confidence),
-                "stage": stage.name(),
-                "micros": judged.micros,
-            }),
+        "verdict": match (admitted.named, &judged.heads) {
+            (Named::Auto(_), Some(heads)) => verdict(heads, judged),
             _ => Value::Null,
         },
         "needs": parsed.needs.names().collect::<Vec<_>>(),
@@ -109,6 +102,30 @@ pub fn shown(
         "candidates_total": explanation.candidates.len(),
         "excluded": excluded,
         "excluded_total": reasons,
+    })
+}
+
+/// All that the classifier says.
+fn verdict(heads: &Classified, judged: &Judged) -> Value {
+    let verdict = &heads.verdict;
+    let by_name = |rows: &mut dyn Iterator<Item = (&'static str, f32)>| -> Value {
+        let rows = rows.map(|(name, share)| (name.to_owned(), rounded(share).into()));
+        Value::Object(rows.collect())
+    };
+    json!({
+        "task": verdict.task.name(),
+        "probs": by_name(&mut Task::ALL.into_iter().map(Task::name).zip(heads.probs)),
+        "difficulty": rounded(verdict.difficulty),
+        "domain": heads.domain.name(),
+        "domain_confidence": rounded(heads.domain_confidence),
+        "sensitivity": rounded(verdict.sensitivity),
+        "sensitive_kinds": by_name(&mut Kind::ALL.into_iter().map(Kind::name).zip(heads.kinds)),
+        "expected_output_tokens": verdict.output_tokens.round(),
+        "output_spread": rounded(heads.spread),
+        "confidence": rounded(verdict.confidence),
+        "stage": heads.stage.name(),
+        "turn": judged.turn.name(),
+        "micros": judged.micros,
     })
 }
 

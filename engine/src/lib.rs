@@ -14,6 +14,7 @@ pub mod decide;
 pub mod demo;
 pub mod explain;
 pub mod forward;
+pub mod judge;
 pub mod metrics;
 pub mod relay;
 pub mod reply;

@@ -5,8 +5,9 @@
 //! users never are.
 
 use crate::core::Shared;
+use crate::judge::Asked;
 use crate::stats::{AttemptResult, CoreStats, OfferStats, Times};
-use classifier::Stage;
+use classifier::{Stage, TurnType};
 use models::Task;
 use models::catalogue::{ModelIx, OfferIx};
 use prometheus_client::collector::Collector;
@@ -43,6 +44,7 @@ struct Totals {
     /// By kind; empty before the first.
     refusals: Vec<u64>,
     stages: [u64; Stage::ALL.len()],
+    judging: JudgingTotals,
     decisions: BTreeMap<(Task, String), u64>,
     /// By model and provider.
     offers: BTreeMap<(String, String), OfferStats>,
@@ -51,6 +53,21 @@ struct Totals {
     decide: Times,
     accepted: u64,
     journal: JournalState,
+}
+
+/// What cores count about judging, beside the stages.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JudgingTotals {
+    /// Requests by the part they play.
+    pub turns: [u64; TurnType::ALL.len()],
+    /// Verdicts that were remembered.
+    pub cache_hits: u64,
+    /// Verdicts that were looked for in vain.
+    pub cache_misses: u64,
+    /// Questions to classifier threads by how they ended.
+    pub asked: [u64; Asked::ALL.len()],
+    /// Answers that changed the task.
+    pub asked_changed: u64,
 }
 
 /// What the control thread knows of journal and fold.
@@ -89,6 +106,11 @@ impl Metrics {
         }
     }
 
+    /// What was counted about judging, as of the last second.
+    pub fn judging(&self) -> JudgingTotals {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).judging
+    }
+
     /// Notes what a fold did.
     pub fn folded(&self, report: &FoldReport, pending: u64) {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,6 +145,11 @@ impl Totals {
         self.refusals.resize(Kind::ALL.len(), 0);
         add_all(&mut self.refusals, &stats.refusals);
         add_all(&mut self.stages, &stats.stages);
+        add_all(&mut self.judging.turns, &stats.turns);
+        self.judging.cache_hits += stats.cache_hits;
+        self.judging.cache_misses += stats.cache_misses;
+        add_all(&mut self.judging.asked, &stats.asked);
+        self.judging.asked_changed += stats.asked_changed;
         self.accepted += stats.accepted;
         for (total, times) in [
             (&mut self.gaps, &stats.gaps),
@@ -187,6 +214,7 @@ impl Collector for Collected {
         encode_requests(&mut encoder, &totals)?;
         encode_offers(&mut encoder, &totals)?;
         encode_times(&mut encoder, &totals)?;
+        encode_judging(&mut encoder, &totals.judging, shared)?;
         encode_state(&mut encoder, &totals, shared)
     }
 }
@@ -314,6 +342,79 @@ fn encode_times(encoder: &mut DescriptorEncoder<'_>, totals: &Totals) -> fmt::Re
     Ok(())
 }
 
+fn encode_judging(
+    encoder: &mut DescriptorEncoder<'_>,
+    totals: &JudgingTotals,
+    shared: &Shared,
+) -> fmt::Result {
+    let turns = TurnType::ALL.map(|turn| (turn.name(), totals.turns[turn as usize]));
+    let help = "Judged requests by the part they play in their client's work";
+    counters(encoder, "pointsman_turns", help, "turn", &turns)?;
+    let lookups = [("hit", totals.cache_hits), ("miss", totals.cache_misses)];
+    let help = "Verdicts looked for among those given before";
+    counters(encoder, "pointsman_classifier_cache_lookups", help, "result", &lookups)?;
+    let asked = Asked::ALL.map(|asked| (asked.name(), totals.asked[asked as usize]));
+    let help = "Questions to classifier threads by how they ended";
+    counters(encoder, "pointsman_classifier_second", help, "result", &asked)?;
+    let counts = &shared.judge_counts;
+    let swaps = [
+        ("done", counts.swaps.load(Ordering::Relaxed)),
+        ("refused", counts.refusals.load(Ordering::Relaxed)),
+    ];
+    let help = "Classifiers put in force while requests ran, and folders that were refused";
+    counters(encoder, "pointsman_classifier_swaps", help, "result", &swaps)?;
+    let observed = &counts.observed;
+    for (name, help, value) in [
+        (
+            "pointsman_classifier_second_changed",
+            "Answers of classifier threads that changed the task",
+            totals.asked_changed,
+        ),
+        ("pointsman_classifier_faults", "Verdicts that a model failed to give", {
+            counts.faults.load(Ordering::Relaxed)
+        }),
+        (
+            "pointsman_classifier_observed",
+            "Verdicts of the observed model that were compared with those in force",
+            observed.compared(),
+        ),
+        (
+            "pointsman_classifier_observed_dropped",
+            "Verdicts that were not compared, since the observed model was behind",
+            observed.dropped.load(Ordering::Relaxed),
+        ),
+    ] {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(metric)?;
+    }
+    let name = "pointsman_classifier_observed_difficulty_difference";
+    let help = "Sum of |difficulty in force - observed|; divide by those compared for the mean";
+    let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(observed.difficulty_difference()).encode(metric)?;
+    let name = "pointsman_classifier_observed_disagreements";
+    let help = "Comparisons with different tasks, by the task in force and the observed one";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (in_force, observed, count) in observed.disagreements() {
+        let labels = [("task", in_force.name()), ("observed", observed.name())];
+        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    let name = "pointsman_classifier_info";
+    let help = "1 for each model in force, with what it is called and where it runs";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (role, model) in shared.in_force.load().models() {
+        let manifest = model.classifier.manifest();
+        let labels = [
+            ("role", role.name()),
+            ("name", manifest.name.as_str()),
+            ("version", manifest.version.as_str()),
+            ("placement", model.placement()),
+            ("device", model.classifier.runs_on().name()),
+        ];
+        ConstGauge::new(1.0).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
 fn encode_state(
     encoder: &mut DescriptorEncoder<'_>,
     totals: &Totals,
@@ -321,8 +422,7 @@ fn encode_state(
 ) -> fmt::Result {
     let connections: u32 =
         shared.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-    let faults = shared.classifier_faults.load(Ordering::Relaxed);
-    let has_model = shared.classifier_loaded.load(Ordering::Relaxed);
+    let has_model = shared.in_force.load().main_model().is_some();
     let journal = &totals.journal;
     for (name, help, value) in [
         ("pointsman_connections", "Open client connections", f64::from(connections)),
@@ -344,7 +444,6 @@ fn encode_state(
     }
     for (name, help, value) in [
         ("pointsman_connections_accepted", "Client connections accepted", totals.accepted),
-        ("pointsman_classifier_faults", "Verdicts that a model failed to give", faults),
         ("pointsman_journal_folded", "Records folded into the store", journal.folded),
         ("pointsman_journal_lost", "Journal records found damaged", journal.lost),
         ("pointsman_journal_fold_failures", "Folds that failed", journal.failures),

@@ -309,6 +309,12 @@ pub fn pin_to_core(core: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes this thread one that the system runs after others: 19 is the most, 0 is none.
+pub fn be_nice(niceness: i32) {
+    // SAFETY: a plain system call on numbers; 0 is the calling thread. A refusal changes nothing.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+}
+
 /// The cores that this process may use.
 pub fn allowed_cores() -> Vec<usize> {
     // SAFETY: the call writes at most the size that it is told, into a set that is that large.

@@ -67,7 +67,7 @@ async fn request(core: &Core, client: &mut Client) -> Result<(), Stop> {
     }
     let understood = decide::parse(client, &arrived)?;
     let admitted = decide::admit(core, &routing, &arrived, &understood)?;
-    let judged = decide::classify(core, client, &arrived, &understood, &admitted);
+    let judged = decide::classify(core, client, &arrived, &understood, &admitted).await;
     let plan = decide::score(core, &routing, &arrived, &understood, &admitted, &judged)?;
 
     let unix_us = account::arrival_unix_us(&arrived);
@@ -386,7 +386,7 @@ async fn simple(
 ) -> Result<(), Stop> {
     let body: Vec<u8> = match &arrived.wants {
         Wants::Chat(_) => return Err(Refusal::new(Kind::Internal).into()),
-        Wants::Route => route_body(core, routing, client, arrived)?,
+        Wants::Route => route_body(core, routing, client, arrived).await?,
         Wants::Models => routing.snapshot.models_list.clone(),
         Wants::Model(name) => model_body(routing, name)?,
         Wants::Health => b"{\"status\":\"ok\"}".to_vec(),
@@ -418,7 +418,7 @@ fn model_body(routing: &Routing, name: &str) -> Result<Vec<u8>, Stop> {
 }
 
 /// The dry run: the decision for a request, with everything that led to it.
-fn route_body(
+async fn route_body(
     core: &Core,
     routing: &Routing,
     client: &Client,
@@ -426,7 +426,7 @@ fn route_body(
 ) -> Result<Vec<u8>, Stop> {
     let understood: Understood = decide::parse(client, arrived)?;
     let admitted = decide::admit(core, routing, arrived, &understood)?;
-    let judged = decide::classify(core, client, arrived, &understood, &admitted);
+    let judged = decide::classify(core, client, arrived, &understood, &admitted).await;
     let ask = decide::ask(&admitted, &understood, judged.verdict);
     let now = core.micros(arrived.at);
     let explanation =

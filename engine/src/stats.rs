@@ -1,8 +1,9 @@
 //! What a core counts. One writer, no atomics: each second the core hands its counts to the control
 //! thread and goes on with an empty set, so that neither waits for the other.
 
+use crate::judge::Asked;
 use crate::snapshot::Snapshot;
-use classifier::Stage;
+use classifier::{Stage, TurnType};
 use hdrhistogram::Histogram;
 use models::catalogue::OfferIx;
 use models::{PicoUsd, Task, Usage};
@@ -142,6 +143,16 @@ pub struct CoreStats {
     pub refusals: Vec<u64>,
     /// Verdicts by stage.
     pub stages: [u64; Stage::ALL.len()],
+    /// Judged requests by the part they play, in the order of [`TurnType::ALL`].
+    pub turns: [u64; TurnType::ALL.len()],
+    /// Verdicts that were remembered.
+    pub cache_hits: u64,
+    /// Verdicts that were looked for in vain.
+    pub cache_misses: u64,
+    /// Questions to classifier threads by how they ended.
+    pub asked: [u64; Asked::ALL.len()],
+    /// Answers of classifier threads that changed the task.
+    pub asked_changed: u64,
     /// Decisions of `auto` by task and model.
     pub decisions: HashMap<(Task, u32), u64>,
     /// By offer.
@@ -174,6 +185,11 @@ impl CoreStats {
         self.requests = Default::default();
         self.refusals.fill(0);
         self.stages = Default::default();
+        self.turns = Default::default();
+        self.cache_hits = 0;
+        self.cache_misses = 0;
+        self.asked = Default::default();
+        self.asked_changed = 0;
         self.decisions.clear();
         for offer in self.offers.values_mut() {
             let (mut ttft, mut duration) =

@@ -1,10 +1,9 @@
 //! A parsed request to a verdict: unescaping, excerpt, features, model.
 
 use crate::fixture;
-use classifier::{Classifier, CoreClassifier, Excerpt, OnnxRuntime};
+use classifier::{Classifier, CoreClassifier, OnnxRuntime};
 use criterion::Criterion;
-use engine::core::Judge;
-use engine::decide::judge;
+use engine::judge::Reader;
 use models::Dialect;
 use std::hint::black_box;
 use wire::dialect::codec;
@@ -23,15 +22,18 @@ fn with_model() -> Result<CoreClassifier, classifier::ClassifierError> {
     Classifier::load(&fixture::classifier_folder(), &runtime)?.session()
 }
 
-fn run(criterion: &mut Criterion, name: &str, classifier: CoreClassifier) {
+fn run(criterion: &mut Criterion, name: &str, mut classifier: CoreClassifier) {
     let codec = codec(Dialect::OpenAiChat).expect("the dialect is spoken");
-    let mut judging = Judge { classifier, excerpt: Excerpt::default(), pieces: Vec::new() };
+    let mut reader = Reader::default();
     let mut group = criterion.benchmark_group("classify");
     for (size, bytes) in [("400 B", 400), ("4 KB", 4 << 10), ("40 KB", 40 << 10)] {
         let body = fixture::chat_request(bytes);
         let parsed = codec.read_request(&body).expect("a good request");
         group.bench_function(format!("{name}, {size}"), |bencher| {
-            bencher.iter(|| judge(&mut judging, black_box(&body), &parsed).verdict);
+            bencher.iter(|| {
+                reader.read(black_box(&body), &parsed);
+                classifier.classify(&reader.input()).verdict
+            });
         });
     }
     group.finish();
