@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ use loadtest::provider::Handle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http::Connection;
+use crate::http::{Answer, Connection};
 use crate::{pointsman, repository};
 
 /// For how long anything of the gateway is waited for. Far above what it takes: a bound against
@@ -79,7 +79,9 @@ impl Setup {
     #[must_use]
     pub fn classifier(self) -> Setup {
         let folder = repository().join("models/task-v1");
-        self.config(&format!("[classifier]\nmodel = \"{}\"", folder.display()))
+        // A debug build is too slow for its own measure of what fits a core.
+        let place = "placement = \"inline\"";
+        self.config(&format!("[classifier]\nmodel = \"{}\"\n{place}", folder.display()))
     }
 
     /// Adds a command line argument.
@@ -139,6 +141,23 @@ impl Gateway {
         format!("http://{}/v1", self.process.listen)
     }
 
+    /// Where metrics and administration are.
+    pub fn admin(&self) -> SocketAddr {
+        self.process.admin
+    }
+
+    /// A request to the admin port, with more header fields (`Name: value\r\n`) and a body.
+    pub fn administer(&self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+        let mut connection = Connection::open(self.process.admin);
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             {fields}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.send(request.as_bytes());
+        connection.answer()
+    }
+
     /// A key that was made before the start.
     pub fn key(&self) -> &str {
         &self.key.secret
@@ -157,6 +176,11 @@ impl Gateway {
     /// Runs another command of the binary on the same folder; its standard output.
     pub fn command(&self, arguments: &[&str]) -> String {
         command(self.folder.path(), arguments)
+    }
+
+    /// Runs another command of the binary on the same folder, whether it succeeds or not.
+    pub fn attempt(&self, arguments: &[&str]) -> Output {
+        program(self.folder.path()).args(arguments).output().expect("the binary can be started")
     }
 
     /// The folder of configuration and data.

@@ -9,6 +9,8 @@ mod binary;
 pub mod fuzz;
 mod gateway;
 pub mod http;
+mod model;
 
 pub use binary::{pointsman, python, repository};
 pub use gateway::{FakeModel, Gateway, Key, Setup};
+pub use model::{ModelFolder, onnxruntime};

@@ -59,6 +59,19 @@ fn a_broken_configuration_names_file_line_and_key_and_starts_nothing() {
 }
 
 #[test]
+fn a_port_that_is_taken_ends_the_start_with_its_address() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address").to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("pointsman.toml"), "[classifier]\nrules_only = true\n")
+        .expect("written");
+    let output = run(folder.path(), &["--listen", "127.0.0.1:0", "--admin", &taken]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("admin {taken}")), "{said}");
+}
+
+#[test]
 fn a_provider_key_that_is_missing_disables_that_provider_only() {
     const KEY: &str = "locked-key-0123456789";
     let provider = Provider::start(Config { record: 2, ..Config::default() }).expect("a provider");

@@ -1,0 +1,122 @@
+//! Model folders for the classifier: the one that ships, changed copies of it, and a slow one.
+//!
+//! In: what shall be different. Out: a temporary folder that a gateway can load, or must refuse. They
+//! need ONNX Runtime; without it their tests say so and are left out.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::repository;
+
+/// A model folder of its own.
+#[derive(Debug)]
+pub struct ModelFolder {
+    folder: TempDir,
+}
+
+/// The library, where it is named or fetched.
+///
+/// # Panics
+/// On a build server, where a test that is left out would go unnoticed.
+pub fn onnxruntime() -> Option<PathBuf> {
+    let fetched = repository().join(".cache/onnxruntime/1.31.1/libonnxruntime.so");
+    let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let found = named.or_else(|| fetched.is_file().then_some(fetched));
+    assert!(
+        found.is_some() || std::env::var_os("CI").is_none(),
+        "no ONNX Runtime; fetch it with `cargo run -p tools -- onnxruntime fetch`"
+    );
+    if found.is_none() {
+        eprintln!("SKIPPED: no ONNX Runtime; `cargo run -p tools -- onnxruntime fetch` fetches it");
+    }
+    found
+}
+
+impl ModelFolder {
+    /// A copy of the model that ships.
+    pub fn shipped() -> ModelFolder {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let shipped = repository().join("models/task-v1");
+        for name in ["manifest.toml", "model.onnx", "table.i8"] {
+            std::fs::copy(shipped.join(name), folder.path().join(name)).expect("copied");
+        }
+        ModelFolder { folder }
+    }
+
+    /// A model that says "math" to everything and takes milliseconds for it.
+    pub fn slow() -> ModelFolder {
+        let folder = ModelFolder::shipped();
+        let graph = std::fs::read(repository().join("tests/models/slow.onnx")).expect("the graph");
+        // Two rows of 32 numbers, which it does not look at.
+        let table = vec![0; 64];
+        for (name, bytes) in [("model.onnx", &graph), ("table.i8", &table)] {
+            std::fs::write(folder.path().join(name), bytes).expect("written");
+        }
+        folder.manifest(|text| {
+            let head = text.split("[[probes]]").next().unwrap_or_default();
+            let lines = head.lines().map(|line| match line.split_once(" = ").map(|(key, _)| key) {
+                Some("name") => "name = \"slow\"".to_owned(),
+                Some(key @ ("words_log2" | "chars_log2")) => format!("{key} = 0"),
+                Some("width") => "width = 32".to_owned(),
+                Some("model") => file("model", "model.onnx", &graph),
+                Some("table") => file("table", "table.i8", &table),
+                _ => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        folder
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Exchanges two tasks: what was one is called the other from now on. The probes follow.
+    #[must_use]
+    pub fn exchanging(self, one: &str, other: &str) -> ModelFolder {
+        let (one, other) = (format!("\"{one}\""), format!("\"{other}\""));
+        self.manifest(|text| {
+            text.replace(&one, "\"\0\"").replace(&other, &one).replace("\"\0\"", &other)
+        });
+        self
+    }
+
+    /// Calls it another version.
+    #[must_use]
+    pub fn version(self, version: &str) -> ModelFolder {
+        self.manifest(|text| {
+            let lines = text.lines().map(|line| match line.starts_with("version = ") {
+                true => format!("version = \"{version}\""),
+                false => line.to_owned(),
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        self
+    }
+
+    /// Changes the manifest.
+    pub fn manifest(&self, change: impl FnOnce(String) -> String) {
+        let path = self.path().join("manifest.toml");
+        let text = std::fs::read_to_string(&path).expect("a manifest");
+        std::fs::write(&path, change(text)).expect("written");
+    }
+
+    /// Damages a file.
+    #[must_use]
+    pub fn damaged(self, file: &str) -> ModelFolder {
+        let path = self.path().join(file);
+        let mut bytes = std::fs::read(&path).expect("a file");
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        self
+    }
+}
+
+/// A line of `[files]`.
+fn file(key: &str, name: &str, bytes: &[u8]) -> String {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{key} = {{ file = \"{name}\", sha256 = \"{hash}\" }}")
+}
