@@ -14,6 +14,7 @@ use crate::heads::Layout;
 use crate::manifest::{InputKind, Manifest, Parameters};
 use crate::speed::{Placement, Speed};
 use crate::table::Table;
+use crate::tokens::TextCutter;
 use crate::{ClassifierError, OnnxRuntime, Structure};
 
 /// How a folder is loaded.
@@ -198,8 +199,10 @@ fn read(
             let table = Table::new(table, [buckets.rows(), parameters.width])?;
             Feed::Ngrams { table: Arc::new(table), buckets }
         }
-        Parameters::Tokenizer(_, file) => {
-            return Err(wrong(format!("input: this build does not read {}", file.file)));
+        Parameters::Tokenizer(parameters, tokenizer) => {
+            let tokenizer = tokenizer.read(folder)?;
+            bytes += tokenizer.len();
+            Feed::Tokens(Arc::new(TextCutter::new(&tokenizer, parameters)?))
         }
     };
     let classifier = Classifier {

@@ -42,6 +42,7 @@ mod shape;
 mod speed;
 mod structure;
 mod table;
+mod tokens;
 mod turn;
 
 pub use crate::core::{Classified, Classifier, CoreClassifier, Coverage, Input, Stage};

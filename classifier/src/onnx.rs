@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::ep::{CPU, CUDA, ExecutionProvider, ExecutionProviderDispatch};
-use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorRef, ValueType};
 
 use crate::ClassifierError;
 
@@ -182,6 +182,50 @@ impl GraphSession {
         let (_, numbers) = outputs[0].try_extract_tensor::<f32>().map_err(refused)?;
         into.clear();
         into.extend_from_slice(numbers);
+        Ok(())
+    }
+}
+
+impl GraphSession {
+    /// Runs the graph on tensors of `shape` in the order of its inputs, and appends a row per text to
+    /// `into`: of each part the numbers of one output, whose index and width are given.
+    pub(crate) fn run_ids(
+        &mut self,
+        shape: [usize; 2],
+        feeds: &[&[i64]],
+        parts: &[(usize, usize)],
+        into: &mut Vec<f32>,
+    ) -> Result<(), ClassifierError> {
+        let mut inputs = Vec::with_capacity(feeds.len());
+        for (port, &feed) in self.inputs.iter().zip(feeds) {
+            let input: SessionInputValue<'_> = match port.element {
+                Element::I32 => {
+                    let narrow: Vec<i32> = feed.iter().map(|&id| id as i32).collect();
+                    Tensor::from_array((shape, narrow)).map_err(refused)?.into()
+                }
+                _ => TensorRef::from_array_view((shape, feed)).map_err(refused)?.into(),
+            };
+            inputs.push(input);
+        }
+        let outputs = self.session.run(&inputs[..]).map_err(refused)?;
+        let rows = shape[0];
+        let mut tensors = Vec::with_capacity(parts.len());
+        for &(at, width) in parts {
+            let (_, numbers) = outputs[at].try_extract_tensor::<f32>().map_err(refused)?;
+            if numbers.len() != rows * width {
+                return Err(ClassifierError::Model(format!(
+                    "output {} has {} numbers for {rows} texts, expected {width} each",
+                    self.outputs[at].name,
+                    numbers.len()
+                )));
+            }
+            tensors.push((numbers, width));
+        }
+        for row in 0..rows {
+            for (numbers, width) in &tensors {
+                into.extend_from_slice(&numbers[row * width..(row + 1) * width]);
+            }
+        }
         Ok(())
     }
 }

@@ -1,33 +1,10 @@
-//! The shipped model through the real ONNX Runtime. Without the library these tests say so and pass:
-//! `cargo run -p tools -- onnxruntime fetch` puts it where they look.
+//! The shipped model.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use classifier::{Classifier, ClassifierError, Input, OnnxRuntime, Stage, Structure};
+use crate::support::{changed, input, runtime, shipped as folder};
+use classifier::{
+    Check, Classifier, ClassifierError, Device, Input, LoadOptions, Placement, Stage, Structure,
+};
 use models::Task;
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-fn folder() -> PathBuf {
-    Path::new(ROOT).join("models/task-v1")
-}
-
-fn runtime() -> Option<OnnxRuntime> {
-    let fetched = Path::new(ROOT).join(".cache/onnxruntime/1.31.1/libonnxruntime.so");
-    let named = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-    let path = named.or_else(|| fetched.is_file().then_some(fetched));
-    if path.is_none() {
-        eprintln!(
-            "SKIPPED: no ONNX Runtime; fetch it with `cargo run -p tools -- onnxruntime fetch`"
-        );
-    }
-    path.map(|path| OnnxRuntime::init(Some(&path)).expect("the fetched library loads"))
-}
-
-fn input(text: &str) -> Input<'_> {
-    Input { text, structure: Structure::default() }
-}
 
 #[test]
 fn the_shipped_model_passes_its_probes_and_needs_no_rules() {
@@ -82,19 +59,6 @@ fn every_thread_has_a_session_and_all_agree() {
     assert_eq!(verdicts[0], verdicts[1]);
 }
 
-/// A copy of the shipped folder with one change to one file.
-fn changed(file: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a folder");
-    for name in ["manifest.toml", "model.onnx", "table.i8"] {
-        let mut bytes = fs::read(folder().join(name)).expect("the shipped file");
-        if name == file {
-            bytes = change(bytes);
-        }
-        fs::write(copy.path().join(name), bytes).expect("written");
-    }
-    copy
-}
-
 #[test]
 fn a_folder_with_a_fault_is_refused_whole() {
     let Some(runtime) = runtime() else { return };
@@ -111,7 +75,7 @@ fn a_folder_with_a_fault_is_refused_whole() {
         let text = text.replace("_log2 = 17", "_log2 = 16").replace("width = 32", "width = 64");
         text.split("[[probes]]").next().expect("a head").as_bytes().to_vec()
     };
-    let copy = changed("manifest.toml", other_shape);
+    let copy = changed(&folder(), "manifest.toml", false, other_shape);
     let error = Classifier::load(copy.path(), &runtime).expect_err("a table of another shape");
     assert!(matches!(error, ClassifierError::Model(_)), "{error}");
 
@@ -120,11 +84,65 @@ fn a_folder_with_a_fault_is_refused_whole() {
         ("table.i8", &flipped),
         ("manifest.toml", &wrong_probe),
     ] {
-        let copy = changed(file, change);
+        let copy = changed(&folder(), file, false, change);
         let error = Classifier::load(copy.path(), &runtime).expect_err(file);
         match file {
             "manifest.toml" => assert!(matches!(error, ClassifierError::Probe { .. }), "{error}"),
             _ => assert!(matches!(error, ClassifierError::Hash { .. }), "{error}"),
         }
+    }
+}
+
+#[test]
+fn a_check_says_what_was_found_at_each_step() {
+    let Some(runtime) = runtime() else { return };
+    let library = Some(runtime.path());
+    let options = LoadOptions { device: Device::Cpu, placement: Some(Placement::Inline) };
+    let check = Check::run(&folder(), library, options);
+    assert!(check.passed(), "{:?}", check.steps);
+    let names: Vec<_> = check.steps.iter().map(|step| step.name).collect();
+    let all = ["runtime", "manifest", "files", "device", "graph", "texts", "probes", "speed"];
+    assert_eq!(names, all);
+    assert_eq!(check.placement, Some(Placement::Inline));
+    assert_eq!(check.name.as_deref(), Some("task"));
+
+    for (file, step) in
+        [("manifest.toml", "manifest"), ("table.i8", "files"), ("model.onnx", "device")]
+    {
+        let copy = changed(&folder(), file, true, |mut bytes| {
+            bytes.truncate(bytes.len() / 2);
+            bytes
+        });
+        let check = Check::run(copy.path(), library, options);
+        let last = check.steps.last().expect("a step");
+        assert!(!check.passed() && !last.ok && last.name == step, "{file}: {:?}", check.steps);
+        assert!(check.steps.iter().rev().skip(1).all(|step| step.ok));
+    }
+}
+
+#[test]
+fn the_shipped_model_fits_inline_and_auto_leaves_it_on_the_processor() {
+    let Some(runtime) = runtime() else { return };
+    let options = LoadOptions { device: Device::Auto, placement: Some(Placement::Inline) };
+    let classifier = Classifier::load_with(&folder(), &runtime, options).expect("a good folder");
+    let runs_on = classifier.runs_on();
+    assert!(!runs_on.gpu && runs_on.fallback.is_some(), "{runs_on:?}");
+    let speed = classifier.measure().expect("it runs");
+    assert_eq!(speed.placement(), Placement::Inline, "{speed:?}");
+}
+
+#[test]
+fn a_batch_gives_what_single_calls_give() {
+    let Some(runtime) = runtime() else { return };
+    let mut core =
+        Classifier::load(&folder(), &runtime).expect("good").session().expect("a session");
+    let looped = Structure { tool_results: 1, ..Structure::default() };
+    let inputs = [input("hello"), input(""), Input { text: "go on", structure: looped }];
+    let mut batch = Vec::new();
+    core.classify_batch(&inputs, &mut batch);
+    let singles = inputs.map(|input| core.classify(&input));
+    assert_eq!(batch.len(), singles.len());
+    for (one, other) in batch.iter().zip(&singles) {
+        assert_eq!((one.verdict, one.stage), (other.verdict, other.stage));
     }
 }
