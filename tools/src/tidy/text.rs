@@ -14,6 +14,7 @@ const ROOT: &[&str] = &[
     "README.md",
     "bench",
     "classifier",
+    "docs",
     "engine",
     "loadtest",
     "models",
