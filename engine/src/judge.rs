@@ -19,7 +19,7 @@ use classifier::{
 use force::InForce;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use threads::Job;
+use threads::{Job, Seen};
 use tokio::sync::oneshot;
 use wire::json;
 use wire::request::{Parsed, Text};
@@ -97,17 +97,18 @@ pub struct CoreJudge {
     reader: Reader,
     /// Verdicts to be compared with the observed model's, gathered until the next tick.
     comparisons: Vec<Job>,
-    /// Grows by the observed share with each verdict; a verdict that brings it to 1 is compared.
-    observed_share: f32,
+    observed: Sampler,
 }
 
 /// What a core can say at once.
 struct First {
     classified: Classified,
     turn: TurnType,
-    /// What the verdict is remembered under, unless it was remembered.
+    /// What the verdict is to be remembered under.
     key: Option<CacheKey>,
     question: Option<Question>,
+    /// What the observed model shall judge, too.
+    observed: Option<Seen>,
 }
 
 /// A question to classifier threads.
@@ -131,12 +132,18 @@ pub async fn judge(core: &Core, body: &[u8], parsed: &Parsed) -> (Classified, Tu
         None => (first.classified, true),
         Some(question) => question.settle(core, first.classified).await,
     };
-    // One that was late or not asked for lack of room is not the verdict that the next one should get.
-    if is_final && let Some(key) = first.key {
+    let remembered = first.key.filter(|_| is_final);
+    if remembered.is_some() || first.observed.is_some() {
         let mut judge = core.judge.borrow_mut();
-        // After a swap there is another cache, to which the key means nothing.
+        // After a swap there is another cache, to which the key means nothing, and the verdict is not
+        // one of what is in force.
         if judge.in_force.generation == generation {
-            judge.cache.put(key, &classified);
+            if let Some(key) = remembered {
+                judge.cache.put(key, &classified);
+            }
+            if let Some(seen) = first.observed {
+                judge.compare_later(core, seen.compared_with(&classified));
+            }
         }
     }
     (classified, first.turn)
@@ -151,7 +158,7 @@ impl CoreJudge {
             classifier,
             reader: Reader::default(),
             comparisons: Vec::new(),
-            observed_share: 0.0,
+            observed: Sampler::default(),
         }
     }
 
@@ -182,40 +189,60 @@ impl CoreJudge {
         if let Some(key) = key {
             if let Some(classified) = self.cache.get(key) {
                 stats.cache_hits += 1;
-                return First { classified, turn, key: None, question: None };
+                return First { classified, turn, key: None, question: None, observed: None };
             }
             stats.cache_misses += 1;
         }
         let faults = self.classifier.faults();
         let classified = self.classifier.classify(&input);
-        let faults = self.classifier.faults() - faults;
-        if faults > 0 {
-            core.shared.judge_counts.faults.fetch_add(faults, Relaxed);
-        }
-        if self.in_force.observe.is_some() {
-            self.observed_share += self.in_force.config.observe_share;
-            if self.observed_share >= 1.0 {
-                self.observed_share -= 1.0;
-                match self.comparisons.len() {
-                    COMPARISONS_MAX.. => {
-                        core.shared.judge_counts.observed.dropped.fetch_add(1, Relaxed);
-                    }
-                    _ => self.comparisons.push(Job::comparison(&input, classified.clone())),
-                }
-            }
+        let has_failed = self.classifier.faults() > faults;
+        if has_failed {
+            core.shared.judge_counts.faults.fetch_add(1, Relaxed);
         }
         let question = self.in_force.adviser(&classified).map(|(role, threads)| Question {
             role,
             answer: threads.ask(&input),
             in_force: Arc::clone(&self.in_force),
         });
-        First { classified, turn, key, question }
+        let observed = self.observed.is_next(&self.in_force).then(|| Seen::new(&input));
+        // What failed once may not fail the next time.
+        let key = key.filter(|_| !has_failed);
+        First { classified, turn, key, question, observed }
+    }
+
+    fn compare_later(&mut self, core: &Core, job: Job) {
+        if self.comparisons.len() < COMPARISONS_MAX {
+            self.comparisons.push(job);
+        } else {
+            core.shared.judge_counts.observed.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Picks the observed share out of the verdicts, evenly.
+#[derive(Default)]
+struct Sampler {
+    /// Grows by the share with each verdict; the one that brings it to 1 is picked.
+    sum: f32,
+}
+
+impl Sampler {
+    fn is_next(&mut self, in_force: &InForce) -> bool {
+        if in_force.observe.is_none() {
+            return false;
+        }
+        self.sum += in_force.config.observe_share;
+        let is_next = self.sum >= 1.0;
+        if is_next {
+            self.sum -= 1.0;
+        }
+        is_next
     }
 }
 
 impl Question {
     /// The verdict of both, or the core's own when no answer comes in time; and whether it is what a
-    /// later request should get, too.
+    /// later request should get, too: one for want of a better one is not.
     async fn settle(self, core: &Core, inline: Classified) -> (Classified, bool) {
         let Question { role, answer, in_force } = self;
         let asked = match answer {

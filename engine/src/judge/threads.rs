@@ -39,11 +39,17 @@ struct State {
     busy: AtomicUsize,
 }
 
-/// What a thread is to judge.
+/// What is judged, apart from the core that saw it.
 #[derive(Debug)]
-pub struct Job {
+pub struct Seen {
     text: Box<str>,
     structure: Structure,
+}
+
+/// What a thread is to judge, and for what.
+#[derive(Debug)]
+pub struct Job {
+    seen: Seen,
     wants: Wants,
 }
 
@@ -53,13 +59,23 @@ enum Wants {
     Comparison(Box<Classified>),
 }
 
-impl Job {
-    /// A job that compares the model with the verdict `by_main` on the same input.
-    pub fn comparison(input: &Input<'_>, by_main: Classified) -> Job {
-        let wants = Wants::Comparison(Box::new(by_main));
-        Job { text: input.text.into(), structure: input.structure, wants }
+impl Seen {
+    /// A copy of `input`.
+    pub fn new(input: &Input<'_>) -> Seen {
+        Seen { text: input.text.into(), structure: input.structure }
     }
 
+    fn input(&self) -> Input<'_> {
+        Input { text: &self.text, structure: self.structure }
+    }
+
+    /// A job that compares the model with what was said in force about the same input.
+    pub fn compared_with(self, in_force: &Classified) -> Job {
+        Job { seen: self, wants: Wants::Comparison(Box::new(in_force.clone())) }
+    }
+}
+
+impl Job {
     fn is_wanted(&self) -> bool {
         match &self.wants {
             Wants::Answer(answer) => !answer.is_closed(),
@@ -71,7 +87,7 @@ impl Job {
         match self.wants {
             // Who asked may have given up.
             Wants::Answer(answer) => drop(answer.send(classified)),
-            Wants::Comparison(by_main) => counts.observed.compare(&by_main, &classified),
+            Wants::Comparison(in_force) => counts.observed.compare(&in_force, &classified),
         }
     }
 }
@@ -124,8 +140,7 @@ impl Threads {
             return None;
         }
         let (answer, asked) = oneshot::channel();
-        let wants = Wants::Answer(answer);
-        let job = Job { text: input.text.into(), structure: input.structure, wants };
+        let job = Job { seen: Seen::new(input), wants: Wants::Answer(answer) };
         self.put(job).then_some(asked)
     }
 
@@ -163,8 +178,7 @@ fn run(
         // Nobody waits for these any more: the queue was slower than their deadline.
         batch.retain(|job| job.is_wanted() && !state.is_ending.load(SeqCst));
         let faults = session.faults();
-        let inputs: Vec<Input<'_>> =
-            batch.iter().map(|job| Input { text: &job.text, structure: job.structure }).collect();
+        let inputs: Vec<Input<'_>> = batch.iter().map(|job| job.seen.input()).collect();
         session.classify_batch(&inputs, &mut verdicts);
         counts.faults.fetch_add(session.faults() - faults, Relaxed);
         for (job, classified) in batch.drain(..).zip(verdicts.drain(..)) {
