@@ -313,7 +313,7 @@ impl Config {
         let config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
             let message = error.message().trim_end();
-            let found = text.lines().nth(line - 1).unwrap_or_default().trim();
+            let found = shown(text.lines().nth(line - 1).unwrap_or_default().trim());
             ConfigError { problems: vec![format!("{file}:{line}: {message}\n    found: {found}")] }
         })?;
         let mut problems = config.check(text, file);
@@ -421,6 +421,14 @@ impl Timeouts {
     }
 }
 
+/// A line for an error; of one that holds a secret, only its key.
+fn shown(line: &str) -> &str {
+    match line.split_once('=') {
+        Some((key, _)) if key.trim() == "token" => key,
+        _ => line,
+    }
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
@@ -443,6 +451,15 @@ mod tests {
         let config = Config::parse("", "x.toml").unwrap();
         assert_eq!(config.limits.attempts, 3);
         assert!(config.catalogue().unwrap().model_count() > 300);
+    }
+
+    #[test]
+    fn a_secret_stands_in_no_error_and_no_debug_output() {
+        let text = "[admin]\ntoken = \"hidden-hidden-hidden";
+        let error = Config::parse(text, "x.toml").expect_err("no end").to_string();
+        assert!(error.contains("token") && !error.contains("hidden"), "{error}");
+        let config = Config::parse(&format!("{text}\""), "x.toml").expect("good");
+        assert!(!format!("{config:?}").contains("hidden"));
     }
 
     #[test]
