@@ -21,11 +21,13 @@ pub enum Dialect {
     BedrockConverse = 5,
     /// Cohere, `POST {base}/chat`.
     CohereV2 = 6,
+    /// Gemini embeddings, `POST {base}/models/{model}:batchEmbedContents`.
+    GeminiEmbed = 7,
 }
 
 impl Dialect {
     /// Number of dialects.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// All dialects; `ALL[i] as usize == i`.
     pub const ALL: [Dialect; Dialect::COUNT] = [
@@ -36,6 +38,7 @@ impl Dialect {
         Dialect::GeminiGenerate,
         Dialect::BedrockConverse,
         Dialect::CohereV2,
+        Dialect::GeminiEmbed,
     ];
 
     /// The name in data files, logs and the ledger.
@@ -48,6 +51,7 @@ impl Dialect {
             Dialect::GeminiGenerate => "gemini-generate",
             Dialect::BedrockConverse => "bedrock-converse",
             Dialect::CohereV2 => "cohere-v2",
+            Dialect::GeminiEmbed => "gemini-embed",
         }
     }
 
@@ -63,7 +67,7 @@ impl Dialect {
 
     /// Whether it carries vectors instead of text.
     pub fn is_embeddings(self) -> bool {
-        self == Dialect::OpenAiEmbeddings
+        matches!(self, Dialect::OpenAiEmbeddings | Dialect::GeminiEmbed)
     }
 }
 

@@ -89,12 +89,17 @@ fn provider_row(provider: &ProviderSource) -> ProviderRow {
         None => Auth::None,
     });
     let dialects = provider.dialects.as_deref().unwrap_or(&DEFAULT_DIALECTS);
-    let endpoints = dialects.iter().map(|dialect| {
+    let for_some = provider.endpoints.keys().filter(|dialect| !dialects.contains(dialect));
+    let endpoints = dialects.iter().chain(for_some).map(|dialect| {
         let own = provider.endpoints.get(dialect);
+        let base_url = own.and_then(|own| own.base_url.as_ref()).unwrap_or(&base_url);
         EndpointRow {
             dialect: *dialect as u8,
             auth: own.and_then(|own| own.auth).unwrap_or(auth) as u8,
-            base_url: own.and_then(|own| own.base_url.clone()).unwrap_or_else(|| base_url.clone()),
+            enabled: own.and_then(|own| own.enabled).unwrap_or(true),
+            base_url: provider.fill.iter().fold(base_url.clone(), |url, (name, value)| {
+                url.replace(&format!("{{{name}}}"), value)
+            }),
         }
     });
     let policy = provider.data_policy.clone().unwrap_or_default();
@@ -111,6 +116,7 @@ fn provider_row(provider: &ProviderSource) -> ProviderRow {
         enabled: provider.enabled.unwrap_or(true),
         endpoints: endpoints.collect(),
         headers: provider.headers.clone().into_iter().collect(),
+        query: provider.query.clone().into_iter().collect(),
         retention: policy.retention as u8,
         training: policy.training as u8,
         controls: controls.collect(),

@@ -30,6 +30,7 @@ pub(super) struct ProviderRow {
     /// Preferred first.
     pub(super) endpoints: Vec<EndpointRow>,
     pub(super) headers: Vec<(String, String)>,
+    pub(super) query: Vec<(String, String)>,
     pub(super) retention: u8,
     pub(super) training: u8,
     pub(super) controls: Vec<ControlRow>,
@@ -39,6 +40,7 @@ pub(super) struct ProviderRow {
 pub(super) struct EndpointRow {
     pub(super) dialect: u8,
     pub(super) auth: u8,
+    pub(super) enabled: bool,
     pub(super) base_url: String,
 }
 

@@ -100,7 +100,12 @@ fn merge_provider(known: &mut ProviderSource, given: ProviderSource) {
     replace_given!(known, given; name, kind, base_url, auth, env, dialects, enabled);
     known.models.extend(given.models);
     known.headers.extend(given.headers);
-    known.endpoints.extend(given.endpoints);
+    for (dialect, endpoint) in given.endpoints {
+        let known = known.endpoints.entry(dialect).or_default();
+        replace_given!(known, endpoint; base_url, auth, enabled);
+    }
+    known.fill.extend(given.fill);
+    known.query.extend(given.query);
     known.regions.extend(given.regions);
     merge_quirks(&mut known.quirks, given.quirks);
     if let Some(policy) = given.data_policy {

@@ -37,7 +37,7 @@ pub struct ProviderSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<ProviderKind>,
     /// Where requests go, without the path that the dialect adds. `{region}` and the like are
-    /// for the user to fill in.
+    /// filled in by `fill`; `{model}` is the name of the model there, offer by offer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// How the key travels; `bearer` when `env` is given, else `none`.
@@ -59,9 +59,16 @@ pub struct ProviderSource {
     /// Headers that every request carries.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// Where a dialect differs from `base_url` and `auth`.
+    /// Where a dialect differs from `base_url` and `auth`. One that stands here and not in `dialects`
+    /// is spoken for the offers that name it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<Dialect, EndpointSource>,
+    /// What stands for the `{region}` and the like in its addresses.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fill: BTreeMap<String, String>,
+    /// Query parameters that every request carries: `api-version`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
     /// Base URLs of other regions by name, to choose from by hand.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<String, String>,
@@ -83,6 +90,10 @@ pub struct EndpointSource {
     /// Instead of the provider's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// `false` where the dialect is spoken at an address or in a form that the gateway does not know
+    /// yet; `true` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 }
 
 /// What a provider is.
@@ -121,10 +132,10 @@ pub enum Auth {
     ApiKey = 4,
     /// `api-subscription-key: KEY`.
     ApiSubscriptionKey = 5,
-    /// AWS signature version 4. Not spoken yet.
+    /// AWS signature version 4, over each request.
     #[serde(rename = "aws-sigv4")]
     AwsSigV4 = 6,
-    /// A Google service account's OAuth token. Not spoken yet.
+    /// A Google OAuth token, fetched for the credentials file that the environment variable names.
     GoogleOauth2 = 7,
 }
 

@@ -197,8 +197,16 @@ const BAD: &[(&str, &str)] = &[
         "provider `b`: headers.a b:",
     ),
     (
-        "[[provider]]\nid = \"b\"\nbase_url = \"http://x/v1\"\n[provider.endpoints.cohere-v2]",
-        "provider `b`: endpoints.cohere-v2: the provider does not list",
+        "[[provider]]\nid = \"b\"\nbase_url = \"http://{x}/v1\"\nfill = { y = \"z\" }",
+        "provider `b`: fill.y: no address of the provider has a `{y}`",
+    ),
+    (
+        "[[provider]]\nid = \"b\"\nbase_url = \"http://{x}/v1\"\nfill = { x = \"a/b\" }",
+        "provider `b`: fill.x: `a/b` does not fit",
+    ),
+    (
+        "[[provider]]\nid = \"b\"\nbase_url = \"http://x/v1\"\nquery = { v = \"a&b\" }",
+        "provider `b`: query.v: `v=a&b` is no query parameter",
     ),
     (
         "[[model]]\nid = \"two\"\noffers = [{ provider = \"acme\", wire_id = \"2\", price = { input = 1 } }]",
@@ -427,4 +435,34 @@ fn who_counts_reasoning_beside_the_output_is_known_from_the_data() {
         let apart = matches!(provider, "xai" | "perplexity");
         assert_eq!(offer.quirks().reasoning_apart, apart, "{} at {provider}", offer.wire_id());
     }
+}
+
+#[test]
+fn addresses_are_filled_in_and_the_model_is_left_for_the_offer() {
+    let catalogue = compiled(&toml(
+        r#"
+        [[provider]]
+        id = "cloud"
+        base_url = "https://{resource}.example.com/{place}/deployments/{model}"
+        fill = { resource = "mine", place = "eu-1" }
+        query = { api-version = "2024-10-21" }
+        models = ["m"]
+
+        [provider.endpoints.openai-responses]
+        base_url = "https://{unfilled}.example.com"
+
+        [provider.endpoints.openai-embeddings]
+        enabled = false
+        "#,
+    ));
+    let provider = catalogue.provider(catalogue.find_provider("cloud").expect("is there"));
+    let chat = provider.endpoint(Dialect::OpenAiChat).expect("speaks it");
+    assert_eq!(chat.base_url(), "https://mine.example.com/eu-1/deployments/{model}");
+    assert!(chat.is_ready());
+    assert_eq!(provider.query().collect::<Vec<_>>(), [("api-version", "2024-10-21")]);
+    let responses =
+        provider.endpoint(Dialect::OpenAiResponses).expect("for the offers that name it");
+    assert_eq!(responses.placeholder(), Some("unfilled"));
+    assert!(!responses.is_ready());
+    assert!(!provider.endpoint(Dialect::OpenAiEmbeddings).expect("is known").is_ready());
 }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    CatalogueError, CatalogueSource, ModelKind, ModelSource, OffPeakSource, OfferSource,
-    PriceSource, ProviderKind, ProviderSource, TierSource,
+    CatalogueError, CatalogueSource, EndpointView, ModelKind, ModelSource, OffPeakSource,
+    OfferSource, PriceSource, ProviderKind, ProviderSource, TierSource,
 };
 use crate::{Capabilities, Dialect, Prices};
 
@@ -101,17 +101,11 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
         report.error("dialects", "is empty", "name one, as in `[\"openai-chat\"]`");
     }
     for (dialect, endpoint) in &provider.endpoints {
-        if !dialects.contains(dialect) {
-            report.error(
-                format!("endpoints.{dialect}"),
-                format!("the provider does not list `{dialect}`"),
-                "add it to `dialects` or take the endpoint out",
-            );
-        }
         if let Some(url) = &endpoint.base_url {
             check_url(&format!("endpoints.{dialect}.base_url"), url, report);
         }
     }
+    check_fill(provider, report);
     for (region, url) in &provider.regions {
         check_url(&format!("regions.{region}"), url, report);
     }
@@ -144,6 +138,44 @@ fn check_provider(provider: &ProviderSource, report: &mut Report) {
                 format!("data_policy.controls[{position}].value"),
                 format!("`{}` is no JSON", control.value),
                 "write the value as JSON text, as in `\"false\"`",
+            );
+        }
+    }
+}
+
+/// Checks what is filled into the addresses, and the query.
+fn check_fill(provider: &ProviderSource, report: &mut Report) {
+    let own = provider.endpoints.values().filter_map(|endpoint| endpoint.base_url.as_ref());
+    let urls: Vec<&String> = provider.base_url.iter().chain(own).collect();
+    for (name, value) in &provider.fill {
+        let field = format!("fill.{name}");
+        let placeholder = format!("{{{name}}}");
+        if name == EndpointView::MODEL || !urls.iter().any(|url| url.contains(&placeholder)) {
+            report.error(
+                field.clone(),
+                format!("no address of the provider has a `{placeholder}` to fill in"),
+                "give a name that stands between braces in `base_url`",
+            );
+        }
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if value.is_empty() || !value.bytes().all(fits) {
+            report.error(
+                field,
+                format!("`{value}` does not fit into an address"),
+                "use letters, digits, `-`, `_` and `.`, as in `eu-central-1`",
+            );
+        }
+    }
+    for (name, value) in &provider.query {
+        let fits = |text: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+            !text.is_empty() && text.bytes().all(plain)
+        };
+        if !fits(name) || !fits(value) {
+            report.error(
+                format!("query.{name}"),
+                format!("`{name}={value}` is no query parameter"),
+                "use letters, digits, `-`, `_` and `.`, as in `api-version = \"2024-10-21\"`",
             );
         }
     }
@@ -296,8 +328,11 @@ fn check_offer(
         );
     };
     let spoken = provider.dialects.as_deref().unwrap_or(&DEFAULT_DIALECTS);
-    if let Some(stranger) =
-        offer.dialects.iter().flatten().find(|dialect| !spoken.contains(dialect))
+    if let Some(stranger) = offer
+        .dialects
+        .iter()
+        .flatten()
+        .find(|dialect| !spoken.contains(dialect) && !provider.endpoints.contains_key(dialect))
     {
         report.error(
             format!("{field}.dialects"),
@@ -310,7 +345,7 @@ fn check_offer(
     if wants_embeddings && offer.dialects.is_none() && !spoken.iter().any(|d| d.is_embeddings()) {
         report.error(
             format!("{field}.dialects"),
-            format!("`{}` does not speak `openai-embeddings`", provider.id),
+            format!("`{}` speaks no dialect that carries vectors", provider.id),
             "say in which dialect it gives embeddings",
         );
     }

@@ -50,7 +50,7 @@ from_code!(ThinkingFormat, Openai, Openrouter, Deepseek, Together, Zai, Template
 
 impl Auth {
     /// The header that carries the key and what stands before the key in it; none where no key
-    /// travels or where we do not do the scheme.
+    /// travels, or where what travels is made anew for each request or each hour.
     pub fn header(self) -> Option<(&'static str, &'static str)> {
         match self {
             Auth::Bearer => Some(("authorization", "Bearer ")),
@@ -60,11 +60,6 @@ impl Auth {
             Auth::ApiSubscriptionKey => Some(("api-subscription-key", "")),
             Auth::None | Auth::AwsSigV4 | Auth::GoogleOauth2 => None,
         }
-    }
-
-    /// Whether the gateway can do it.
-    pub fn is_supported(self) -> bool {
-        !matches!(self, Auth::AwsSigV4 | Auth::GoogleOauth2)
     }
 }
 
@@ -387,6 +382,12 @@ impl<'a> ProviderView<'a> {
         headers.map(|header| (header.0.as_str(), header.1.as_str()))
     }
 
+    /// Query parameters that every request carries.
+    pub fn query(self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> {
+        let query = self.row.query.iter();
+        query.map(|parameter| (parameter.0.as_str(), parameter.1.as_str()))
+    }
+
     /// Whether it keeps prompts, at its default settings.
     pub fn retention(self) -> Retention {
         Retention::from_code(self.row.retention)
@@ -429,16 +430,20 @@ impl<'a> EndpointView<'a> {
         Auth::from_code(self.row.auth)
     }
 
-    /// The first `{name}` in the address that the user has to fill in.
+    /// The first `{name}` in the address that the user has to fill in; [`EndpointView::MODEL`] is not
+    /// one of them.
     pub fn placeholder(self) -> Option<&'a str> {
-        let (_, rest) = self.base_url().split_once('{')?;
-        rest.split_once('}').map(|(name, _)| name)
+        let pieces = self.base_url().split('{').skip(1);
+        let mut names = pieces.filter_map(|piece| piece.split_once('}').map(|(name, _)| name));
+        names.find(|name| *name != EndpointView::MODEL)
     }
 
-    /// Whether the gateway can reach it as it stands: no placeholder, and an authentication that
-    /// we do.
+    /// What stands in an address, between braces, for the name of the model there.
+    pub const MODEL: &'static str = "model";
+
+    /// Whether the gateway can reach it as it stands: no placeholder is left.
     pub fn is_ready(self) -> bool {
-        self.placeholder().is_none() && self.auth().is_supported()
+        self.row.enabled && self.placeholder().is_none()
     }
 }
 
