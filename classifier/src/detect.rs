@@ -63,6 +63,9 @@ const KEY_PREFIXES: &[(&str, usize)] = &[
     ("eyJ", 30),
 ];
 
+/// Bytes of the shortest key, beginning included.
+const KEY_BYTES_MIN: usize = 18;
+
 /// Words after which a `:` or `=` gives a password away.
 const PASSWORD_WORDS: &[&str] = &[
     "password",
@@ -269,17 +272,20 @@ impl Findings {
 
     /// A word: a key with a known beginning, a long random string, or an IBAN.
     fn word(&mut self, rest: &[u8]) -> usize {
-        let length =
-            rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)).count();
+        let length = rest
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+            .count();
         let word = &rest[..length];
-        let known = KEY_PREFIXES.iter().any(|(prefix, more)| {
-            rest.starts_with(prefix.as_bytes())
-                && rest[prefix.len()..]
-                    .iter()
-                    .take_while(|b| b.is_ascii_alphanumeric() || b"_-./+".contains(b))
-                    .count()
-                    >= *more
-        });
+        let run = rest
+            .iter()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b'+'))
+            .count();
+        // Most words are too short for any key.
+        let known = run >= KEY_BYTES_MIN
+            && KEY_PREFIXES.iter().any(|(prefix, more)| {
+                rest.starts_with(prefix.as_bytes()) && run >= prefix.len() + more
+            });
         let has = |is: fn(&u8) -> bool| word.iter().any(is);
         let random = length >= 32
             && word.iter().filter(|b| b.is_ascii_digit()).count() >= 4
@@ -450,6 +456,12 @@ mod tests {
             .map(|(name, n)| format!("{name}{n}"))
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    #[test]
+    fn no_key_is_shorter_than_the_shortest() {
+        let shortest = KEY_PREFIXES.iter().map(|(prefix, more)| prefix.len() + more).min();
+        assert_eq!(shortest, Some(KEY_BYTES_MIN));
     }
 
     #[test]

@@ -10,13 +10,15 @@ use crate::ngrams::GROUPS;
 
 /// Numbers added at once; the width of a table is a multiple of it.
 pub(crate) const LANES: usize = 32;
-/// Rows whose sum fits an i16: 256 × 127 < 2^15.
+/// Rows whose sum fits 16 bits: 256 × 255 < 2^16.
 const BLOCK: usize = 256;
+/// What is added to each number, so that none is below 0.
+const BIAS: u8 = 0x80;
 
-/// Rows of i8, one after the other.
+/// Rows of i8, one after the other, each number raised by [`BIAS`].
 #[derive(Debug)]
 pub(crate) struct Table {
-    values: Vec<i8>,
+    values: Vec<u8>,
     width: usize,
 }
 
@@ -31,7 +33,8 @@ impl Table {
                 rows * width
             )));
         }
-        Ok(Table { values: bytes.into_iter().map(u8::cast_signed).collect(), width })
+        // Flipping the highest bit of an i8 adds 128 and makes it a u8.
+        Ok(Table { values: bytes.into_iter().map(|byte| byte ^ BIAS).collect(), width })
     }
 
     /// Numbers per group.
@@ -55,19 +58,38 @@ impl Table {
         }
     }
 
+    /// The sums of [`LANES`] columns over the rows of `ids`.
+    ///
+    /// Eight bytes of a row are read as one u64, of which two sums are kept: of the words as they are, and
+    /// of their odd bytes, four sums of 16 bits each. Taking off the second, eight bits up, from the first
+    /// leaves the sums of the even bytes; modulo 2^64 nothing is lost. That is twenty plain instructions a
+    /// row where widening each byte took more than twice as many, and then the processor sees too few
+    /// rows ahead to wait for memory only once.
     fn sums(&self, ids: &[i32], column: usize) -> [i32; LANES] {
+        const ODD: u64 = 0x00ff_00ff_00ff_00ff;
         let mut sums = [0i32; LANES];
         for block in ids.chunks(BLOCK) {
-            let mut small = [0i16; LANES];
+            let (mut all, mut odd) = ([0u64; LANES / 8], [0u64; LANES / 8]);
+            let mut rows = 0;
             for &id in block {
                 let at = id as usize * self.width + column;
-                let Some(row) = self.values.get(at..at + LANES) else { continue };
-                for (sum, &value) in small.iter_mut().zip(row) {
-                    *sum += i16::from(value);
+                let row = self.values.get(at..).and_then(|rest| rest.first_chunk::<LANES>());
+                let Some(row) = row else { continue };
+                rows += 1;
+                for ((all, odd), bytes) in all.iter_mut().zip(&mut odd).zip(row.as_chunks().0) {
+                    let word = u64::from_le_bytes(*bytes);
+                    *all = all.wrapping_add(word);
+                    *odd += word >> 8 & ODD;
                 }
             }
-            for (sum, small) in sums.iter_mut().zip(small) {
-                *sum += i32::from(small);
+            let bias = rows * i32::from(BIAS);
+            for (index, (all, odd)) in all.into_iter().zip(odd).enumerate() {
+                let even = all.wrapping_sub(odd << 8);
+                for lane in 0..4 {
+                    let sum = |sums: u64| i32::from((sums >> (16 * lane)) as u16) - bias;
+                    sums[8 * index + 2 * lane] += sum(even);
+                    sums[8 * index + 2 * lane + 1] += sum(odd);
+                }
             }
         }
         sums
