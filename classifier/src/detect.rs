@@ -279,7 +279,9 @@ impl Findings {
         let word = &rest[..length];
         let run = rest
             .iter()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b'+'))
+            .take_while(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b'+')
+            })
             .count();
         // Most words are too short for any key.
         let known = run >= KEY_BYTES_MIN

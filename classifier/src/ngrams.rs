@@ -239,9 +239,14 @@ impl Ngrams {
                 run_chars = 0;
                 break;
             }
-            let folded = fold(c as u32);
+            let (folded, class) = match ASCII.get(c as usize) {
+                Some(&(folded, class)) => (u32::from(folded), class),
+                None => {
+                    let folded = fold(c as u32);
+                    (folded, class(folded))
+                }
+            };
             shape.see(c, folded);
-            let class = class(folded);
             if class == Class::Word {
                 if run_chars == 0 {
                     self.runs.push('<' as u32);
@@ -328,7 +333,19 @@ pub(crate) enum Class {
     Space,
 }
 
-pub(crate) fn class(c: u32) -> Class {
+/// What ASCII characters fold to, and what that is: most characters of most texts.
+const ASCII: [(u8, Class); 128] = {
+    let mut table = [(0, Class::Space); 128];
+    let mut c = 0;
+    while c < table.len() {
+        let folded = fold(c as u32);
+        table[c] = (folded as u8, class(folded));
+        c += 1;
+    }
+    table
+};
+
+pub(crate) const fn class(c: u32) -> Class {
     match c {
         0x30 | 0x61..=0x7a | 0x5f => Class::Word,
         0..=0x20 | 0x7f..=0xa0 => Class::Space,
@@ -345,7 +362,7 @@ pub(crate) fn class(c: u32) -> Class {
 }
 
 /// Small letters, one digit, ASCII punctuation: the whole case and width folding.
-fn fold(c: u32) -> u32 {
+const fn fold(c: u32) -> u32 {
     match c {
         0x30..=0x39 => 0x30,
         0x41..=0x5a => c + 0x20,

@@ -24,36 +24,35 @@ const SCRIPTS: [&[(u32, u32)]; 8] = [
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
     chars: u32,
-    letters: u32,
-    digits: u32,
-    capitals: u32,
+    /// How often each ASCII character occurs, as it stands.
+    ascii: Counts,
+    /// How often others occur that fold to it.
+    folded: Counts,
     foreign: u32,
     cjk: u32,
     scripts: [u32; SCRIPTS.len()],
     /// Line breaks that became tokens.
     pub(crate) newlines: u32,
     pub(crate) punctuation: u32,
-    questions: u32,
-    exclamations: u32,
-    ticks: u32,
-    pipes: u32,
-    braces: u32,
-    brackets: u32,
-    arithmetic: u32,
-    commas: u32,
-    quotes: u32,
-    colons: u32,
-    angles: u32,
-    latex: u32,
-    ats: u32,
+    /// Marks of quotation and of money beyond ASCII.
+    foreign_quotes: u32,
+    foreign_money: u32,
     slashes: u32,
-    hashes: u32,
     emoji: u32,
-    money: u32,
     decimals: u32,
     starts_small: bool,
     lines: Lines,
     before: [u32; 2],
+}
+
+/// A count per ASCII character: adding to one is cheaper than asking of each character what it is.
+#[derive(Debug)]
+struct Counts([u32; 128]);
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts([0; 128])
+    }
 }
 
 #[derive(Debug, Default)]
@@ -128,33 +127,14 @@ impl Shape {
         self.lines.see(folded);
         let c = c as u32;
         match folded {
-            0x21 => self.exclamations += 1,
-            0x22 => self.quotes += 1,
-            0x3f => self.questions += 1,
-            0x2c => self.commas += 1,
-            0x3a => self.colons += 1,
-            0x3c | 0x3e => self.angles += 1,
-            0x23 | 0x5f => self.hashes += 1,
-            0x40 => self.ats += 1,
-            0x60 => self.ticks += 1,
-            0x7c => self.pipes += 1,
-            0x7b | 0x7d | 0x3b => self.braces += 1,
-            0x28 | 0x29 | 0x5b | 0x5d | 0x3d => self.brackets += 1,
-            0x2b | 0x2d | 0x2a | 0x2f | 0x5e | 0x5c | 0x24 => self.arithmetic += 1,
-            0x61..=0x7a => self.letters += 1,
+            0x2f => self.slashes += u32::from(self.before == [0x3a, 0x2f]),
+            0x30 => self.decimals += u32::from(self.before == [0x30, 0x2e]),
             _ => {}
         }
-        self.latex += u32::from(matches!(folded, 0x5c | 0x24));
-        self.money += u32::from(matches!(folded, 0x24 | 0xa3 | 0xa5 | 0x20a0..=0x20bf));
-        self.slashes += u32::from(folded == 0x2f && self.before == [0x3a, 0x2f]);
-        self.decimals += u32::from(folded == 0x30 && self.before == [0x30, 0x2e]);
         self.before = [self.before[1], folded];
-        if c >= 0x80 {
-            self.see_foreign(c, folded);
-        } else if c <= 0x39 {
-            self.digits += u32::from(c >= 0x30);
-        } else {
-            self.capitals += u32::from((0x41..=0x5a).contains(&c));
+        match self.ascii.0.get_mut(c as usize) {
+            Some(count) => *count += 1,
+            None => self.see_foreign(c, folded),
         }
         if self.chars == 1 {
             self.starts_small = (0x61..=0x7a).contains(&c);
@@ -163,8 +143,12 @@ impl Shape {
 
     fn see_foreign(&mut self, c: u32, folded: u32) {
         self.foreign += 1;
+        if let Some(count) = self.folded.0.get_mut(folded as usize) {
+            *count += 1;
+        }
+        self.foreign_money += u32::from(matches!(folded, 0xa3 | 0xa5 | 0x20a0..=0x20bf));
         self.cjk += u32::from(class(folded) == Class::Cjk);
-        self.quotes += u32::from(matches!(c, 0xab | 0xbb | 0x300c..=0x300f | 0x201e));
+        self.foreign_quotes += u32::from(matches!(c, 0xab | 0xbb | 0x300c..=0x300f | 0x201e));
         self.emoji += u32::from(matches!(c, 0x1f300..=0x1faff | 0x2600..=0x27bf));
         for (count, ranges) in self.scripts.iter_mut().zip(SCRIPTS) {
             if ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) {
@@ -190,23 +174,33 @@ impl Shape {
         let words =
             tokens.len() as u32 - (self.newlines + self.punctuation).min(tokens.len() as u32);
         let foreign_letters: u32 = self.scripts.iter().sum();
+        let sum = |counts: &Counts, set: &[u8]| -> u32 {
+            set.iter().filter_map(|&c| counts.0.get(usize::from(c))).sum()
+        };
+        let marks = |set: &[u8]| sum(&self.ascii, set) + sum(&self.folded, set);
+        let within = |counts: &Counts, first: u8, last: u8| -> u32 {
+            counts.0[usize::from(first)..=usize::from(last)].iter().sum()
+        };
+        let digits = within(&self.ascii, b'0', b'9');
+        let capitals = within(&self.ascii, b'A', b'Z');
+        let letters = capitals + within(&self.ascii, b'a', b'z') + within(&self.folded, b'a', b'z');
         let features: [f32; SHAPE_FEATURES] = [
             log(bytes as u32, 8.0),
             log(tokens.len() as u32, 6.0),
             per_token(self.newlines),
             per_token(self.punctuation),
-            per_char(self.digits),
-            per_char(self.capitals),
+            per_char(digits),
+            per_char(capitals),
             per_char(self.foreign),
             per_char(self.cjk),
-            up_to(self.questions, 4),
+            up_to(marks(b"?"), 4),
             ends_with("?"),
             ends_with(".").max(ends_with(":")),
-            up_to(self.ticks, 6),
-            up_to(self.pipes, 16),
-            per_token(self.braces),
-            per_token(self.brackets),
-            per_token(self.arithmetic),
+            up_to(marks(b"`"), 6),
+            up_to(marks(b"|"), 16),
+            per_token(marks(b"{};")),
+            per_token(marks(b"()[]=")),
+            per_token(marks(b"+-*/^\\$")),
             log(lines.count, 5.0),
             log(lines.longest, 8.0),
             log(lines.first, 8.0),
@@ -217,14 +211,14 @@ impl Shape {
             per_line(lines.listed),
             up_to(lines.options, 4),
             per_line(lines.code_ends),
-            per_token(self.commas),
-            up_to(self.quotes, 6),
-            up_to(self.colons, 6),
-            up_to(self.angles, 8),
-            up_to(self.latex, 8),
-            up_to(self.ats, 3),
+            per_token(marks(b",")),
+            up_to(marks(b"\"") + self.foreign_quotes, 6),
+            up_to(marks(b":"), 6),
+            up_to(marks(b"<>"), 8),
+            up_to(marks(b"\\$"), 8),
+            up_to(marks(b"@"), 3),
             up_to(self.slashes, 3),
-            up_to(self.hashes, 8),
+            up_to(marks(b"#_"), 8),
             per_char(self.scripts[0]),
             per_char(self.scripts[1]),
             per_char(self.scripts[2]),
@@ -233,16 +227,16 @@ impl Shape {
             per_char(self.scripts[5]),
             per_char(self.scripts[6]),
             per_char(self.scripts[7]),
-            2.0 * per_char(self.letters.min(foreign_letters)),
+            2.0 * per_char(letters.min(foreign_letters)),
             up_to(self.emoji, 3),
             flag(self.starts_small),
             flag(
                 self.chars > 0
                     && ends_with("?") + ends_with(".") + ends_with(":") + ends_with("!") == 0.0,
             ),
-            self.letters as f32 / words.max(1) as f32 / 10.0,
-            up_to(self.exclamations, 3),
-            up_to(self.money, 3),
+            letters as f32 / words.max(1) as f32 / 10.0,
+            up_to(marks(b"!"), 3),
+            up_to(marks(b"$") + self.foreign_money, 3),
             up_to(self.decimals, 8),
         ];
         into.copy_from_slice(&features);
