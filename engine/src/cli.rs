@@ -247,6 +247,9 @@ fn check(common: &Common) -> Done {
             State::Off => println!("  {provider}: not in service"),
         }
     }
+    for line in classifier::check_configured(&config)? {
+        println!("{line}");
+    }
     Ok(())
 }
 

@@ -420,6 +420,32 @@ fn swapping_takes_a_token_or_this_machine() {
 }
 
 #[test]
+fn check_names_a_configured_folder_that_would_be_refused() {
+    let Some(library) = onnxruntime() else { return };
+    let (good, bad) = (ModelFolder::shipped(), ModelFolder::shipped().damaged("table.i8"));
+    for (second, ok, named) in [(&good, true, "classifier.second: task"), (&bad, false, "SHA-256")]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = format!(
+            "[classifier]\nonnxruntime = \"{}\"\n{}second = \"{}\"\n",
+            library.display(),
+            inline(&good),
+            second.path().display()
+        );
+        std::fs::write(folder.path().join("pointsman.toml"), config).expect("written");
+        let output = std::process::Command::new(tests::pointsman())
+            .arg("check")
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.success(), ok, "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(named) && said.contains("classifier.second"), "{said}");
+    }
+}
+
+#[test]
 fn the_commands_check_measure_and_swap() {
     let provider = provider();
     let (old, bad) = (ModelFolder::shipped(), ModelFolder::shipped().damaged("model.onnx"));

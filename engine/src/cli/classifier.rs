@@ -3,6 +3,7 @@
 use super::client::{self, Answer};
 use super::{Common, Done, load, table};
 use crate::config::Config;
+use crate::judge::Role;
 use crate::judge::force::model_folder;
 use clap::{Args, Subcommand};
 use classifier::{
@@ -127,6 +128,46 @@ fn check(common: &Common, args: &FolderArgs) -> Done {
         true => Ok(()),
         false => Err(format!("{}: not fit for use", folder.display())),
     }
+}
+
+/// A line for each model that the configuration names; an error when one of them would be refused.
+/// Without ONNX Runtime the gateway serves by rules, which is no error unless a GPU is insisted on.
+pub(super) fn check_configured(config: &Config) -> Result<Vec<String>, String> {
+    let classifier = &config.classifier;
+    if classifier.rules_only {
+        return Ok(vec!["classifier: rules alone, as configured".to_owned()]);
+    }
+    let main = match (&classifier.model, model_folder(classifier)) {
+        (_, Ok(folder)) => Some(folder),
+        (None, Err(why)) => return Ok(vec![format!("classifier: rules alone: {why}")]),
+        (Some(_), Err(why)) => return Err(why),
+    };
+    let options = LoadOptions { device: classifier.device.0, placement: None };
+    let models = [
+        (Role::Main, main),
+        (Role::Second, classifier.second.clone()),
+        (Role::Observe, classifier.observe.clone()),
+    ];
+    let mut lines = Vec::new();
+    for (role, folder) in models {
+        let Some(folder) = folder else { continue };
+        let check = Check::run(&folder, classifier.onnxruntime.as_deref(), options);
+        let setting = role.setting();
+        match check.steps.iter().find(|step| !step.ok) {
+            None => lines.push(format!(
+                "{setting}: {} {}, p99 {:.0} µs",
+                check.name.unwrap_or_default(),
+                check.version.unwrap_or_default(),
+                check.speed.map_or(0.0, |speed| speed.p99_us)
+            )),
+            Some(step) if step.name == "runtime" && options.device != Device::Cuda => {
+                lines.push(format!("classifier: rules alone: {}", step.found));
+                break;
+            }
+            Some(step) => return Err(format!("{setting}: {}: {}", folder.display(), step.found)),
+        }
+    }
+    Ok(lines)
 }
 
 fn bench(common: &Common, args: &FolderArgs) -> Done {
