@@ -282,7 +282,9 @@ litellm_settings:
 fn pointsman(provider: SocketAddr) -> io::Result<String> {
     let catalogue = CatalogueSource::builtin().map_err(io::Error::other)?;
     let url = format!("http://{provider}/v1");
-    let mut text = String::from("[routing]\nstrategy = \"balanced\"\n");
+    // Each request is the same; one that is remembered would cost no verdict.
+    let mut text =
+        String::from("[classifier]\ncache_entries = 0\n[routing]\nstrategy = \"balanced\"\n");
     for known in catalogue.providers {
         let speaks = known.dialects.as_deref().unwrap_or_default();
         if !speaks.is_empty() && !speaks.contains(&models::Dialect::OpenAiChat) {
