@@ -13,8 +13,8 @@ use crate::core::Core;
 use crate::rt;
 use crate::stats::CoreStats;
 use classifier::{
-    CacheKey, Classified, CoreClassifier, Excerpt, Input, Structure, Turn, TurnType, VerdictCache,
-    combine, turn_type,
+    CacheKey, Classified, CoreClassifier, Excerpt, Input, Stage, Structure, Turn, TurnType,
+    VerdictCache, combine, turn_type,
 };
 use force::InForce;
 use std::sync::Arc;
@@ -73,11 +73,13 @@ pub enum Asked {
     Late,
     /// The queue was full; nobody was asked.
     QueueFull,
+    /// The model failed on the input.
+    Failed,
 }
 
 impl Asked {
     /// All; `ALL[i] as usize == i`.
-    pub const ALL: [Asked; 3] = [Asked::Answered, Asked::Late, Asked::QueueFull];
+    pub const ALL: [Asked; 4] = [Asked::Answered, Asked::Late, Asked::QueueFull, Asked::Failed];
 
     /// The label in the metrics.
     pub fn name(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Asked {
             Asked::Answered => "answered",
             Asked::Late => "late",
             Asked::QueueFull => "queue_full",
+            Asked::Failed => "failed",
         }
     }
 }
@@ -247,10 +250,13 @@ impl Question {
         let Question { role, answer, in_force } = self;
         let asked = match answer {
             None => Err(Asked::QueueFull),
-            // A thread that ended without an answer has panicked.
             Some(answer) => match rt::within(in_force.deadline(), answer).await {
+                None => Err(Asked::Late),
+                // What a thread says without its model, the core has said itself.
+                Some(Ok(answer)) if answer.stage == Stage::Rules => Err(Asked::Failed),
                 Some(Ok(answer)) => Ok(answer),
-                Some(Err(_)) | None => Err(Asked::Late),
+                // The thread has ended in a panic.
+                Some(Err(_)) => Err(Asked::Failed),
             },
         };
         let mut stats = core.stats.borrow_mut();

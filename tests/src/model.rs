@@ -1,11 +1,10 @@
-//! Model folders for the classifier: the one that ships, changed copies of it, and a slow one.
+//! Model folders for the classifier: the one that ships, small ones, and changed copies of either.
 //!
 //! In: what shall be different. Out: a temporary folder that a gateway can load, or must refuse. They
 //! need ONNX Runtime; without it their tests say so and are left out.
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::repository;
@@ -37,36 +36,22 @@ pub fn onnxruntime() -> Option<PathBuf> {
 impl ModelFolder {
     /// A copy of the model that ships.
     pub fn shipped() -> ModelFolder {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let shipped = repository().join("models/task-v1");
-        for name in ["manifest.toml", "model.onnx", "table.i8"] {
-            std::fs::copy(shipped.join(name), folder.path().join(name)).expect("copied");
-        }
-        ModelFolder { folder }
+        ModelFolder::copied(&repository().join("models/task-v1"))
     }
 
-    /// A model that says "math" to everything and takes milliseconds for it.
-    pub fn slow() -> ModelFolder {
-        let folder = ModelFolder::shipped();
-        let graph = std::fs::read(repository().join("tests/models/slow.onnx")).expect("the graph");
-        // Two rows of 32 numbers, which it does not look at.
-        let table = vec![0; 64];
-        for (name, bytes) in [("model.onnx", &graph), ("table.i8", &table)] {
-            std::fs::write(folder.path().join(name), bytes).expect("written");
+    /// A copy of one of the classifier's small models over tokens: `topics`, which is like any export
+    /// of a text classifier, `slow`, which takes milliseconds, or `faulty`, which fails on long texts.
+    pub fn fixture(name: &str) -> ModelFolder {
+        ModelFolder::copied(&repository().join("classifier/tests/fixtures").join(name))
+    }
+
+    fn copied(from: &Path) -> ModelFolder {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for entry in std::fs::read_dir(from).expect("a model folder") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
         }
-        folder.manifest(|text| {
-            let head = text.split("[[probes]]").next().unwrap_or_default();
-            let lines = head.lines().map(|line| match line.split_once(" = ").map(|(key, _)| key) {
-                Some("name") => "name = \"slow\"".to_owned(),
-                Some(key @ ("words_log2" | "chars_log2")) => format!("{key} = 0"),
-                Some("width") => "width = 32".to_owned(),
-                Some("model") => file("model", "model.onnx", &graph),
-                Some("table") => file("table", "table.i8", &table),
-                _ => line.to_owned(),
-            });
-            lines.collect::<Vec<_>>().join("\n")
-        });
-        folder
+        ModelFolder { folder }
     }
 
     /// Where it is.
@@ -113,10 +98,4 @@ impl ModelFolder {
         std::fs::write(&path, bytes).expect("written");
         self
     }
-}
-
-/// A line of `[files]`.
-fn file(key: &str, name: &str, bytes: &[u8]) -> String {
-    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{key} = {{ file = \"{name}\", sha256 = \"{hash}\" }}")
 }

@@ -168,6 +168,7 @@ fn a_bad_folder_is_refused_whole_and_the_old_one_stays() {
         ("shape", wrong_shape, "table"),
         ("probe", wrong_probe, "probe"),
         ("field", wrong_field, "license"),
+        ("numbers", ModelFolder::fixture("faulty"), "failed on"),
     ];
     for (index, (what, folder, named)) in rows.iter().enumerate() {
         let answer = post(&gateway, folder);
@@ -192,7 +193,8 @@ fn a_bad_folder_is_refused_whole_and_the_old_one_stays() {
     gateway.until("it is refused", |gateway| {
         shown(gateway)["last_refusal"]["reason"].as_str().is_some_and(|why| {
             why.contains(&good.path().display().to_string()) || why.contains("probe")
-        }) && gateway.metric("pointsman_classifier_swaps_total", &["result=\"refused\""]) == 6.0
+        }) && gateway.metric("pointsman_classifier_swaps_total", &["result=\"refused\""])
+            == (rows.len() + 1) as f64
     });
     assert_eq!(task(&gateway, PROMPT), "translation");
 }
@@ -239,7 +241,7 @@ fn the_second_model_is_asked_where_the_first_is_unsure() {
 #[test]
 fn a_second_model_that_is_late_or_busy_costs_its_verdict_and_nothing_else() {
     let provider = provider();
-    let (first, slow) = (ModelFolder::shipped(), ModelFolder::slow());
+    let (first, slow) = (ModelFolder::shipped(), ModelFolder::fixture("slow"));
     let lines = format!(
         "{}second = \"{}\"\nsecond_margin = 1.0\nsecond_queue = 1\nsecond_deadline_us = 1000\n",
         inline(&first),
@@ -270,7 +272,7 @@ fn a_second_model_that_is_late_or_busy_costs_its_verdict_and_nothing_else() {
 #[test]
 fn a_first_model_that_is_too_slow_runs_on_threads_with_the_rules_before_it() {
     let provider = provider();
-    let slow = ModelFolder::slow();
+    let slow = ModelFolder::fixture("slow").exchanging("translation", "math");
     let lines = |deadline_us: u32| {
         format!(
             "model = \"{}\"\nsecond_deadline_us = {deadline_us}\ncache_entries = 0\n",
@@ -289,6 +291,24 @@ fn a_first_model_that_is_too_slow_runs_on_threads_with_the_rules_before_it() {
         let found = verdict(gateway, PROMPT);
         found["stage"] == "rules" && found["task"] == "translation"
     });
+}
+
+#[test]
+fn a_model_over_tokens_is_a_second_opinion() {
+    let provider = provider();
+    let first = ModelFolder::shipped();
+    let topics = ModelFolder::fixture("topics").exchanging("translation", "math");
+    let lines = format!(
+        "{}second = \"{}\"\nsecond_margin = 1.0\nsecond_weight = 0.9\nsecond_deadline_us = 1000000\n",
+        inline(&first),
+        topics.path().display()
+    );
+    let Some(gateway) = gateway(&provider, &lines, |setup| setup) else { return };
+    let found = verdict(&gateway, PROMPT);
+    assert_eq!((&found["task"], &found["stage"]), (&json!("math"), &json!("second")));
+    // What the second model has no head for stays as the first one said.
+    assert!(found["difficulty"].as_f64().is_some_and(|value| value > 0.0), "{found}");
+    assert_eq!(shown(&gateway)["second"]["placement"], "threads");
 }
 
 #[test]

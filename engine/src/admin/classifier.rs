@@ -88,6 +88,7 @@ fn shown(state: &State, in_force: &InForce) -> Value {
             "answered": asked(Asked::Answered),
             "late": asked(Asked::Late),
             "queue_full": asked(Asked::QueueFull),
+            "failed": asked(Asked::Failed),
             "changed": judging.asked_changed,
         },
         "cache": {
