@@ -1,10 +1,11 @@
 //! What a classifier costs on given prompts, and how often it is right when they are labelled.
 //!
-//! `cargo run --release -p classifier --example measure -- FOLDER PROMPTS.jsonl`; `FOLDER` may be
-//! `rules`. Prompts are lines of `{"text", "task"?}`. Prints microseconds per verdict, excerpt
+//! `cargo run --release -p classifier --example measure -- FOLDER PROMPTS.jsonl [cold]`; `FOLDER` may
+//! be `rules`. Prompts are lines of `{"text", "task"?}`. Prints microseconds per verdict, excerpt
 //! included, accuracy, and the memory of the process. Every prompt is judged by two sessions in
 //! eight rounds; its time is the median, so that what else runs on the machine does not count, and
-//! the percentiles are over prompts.
+//! the percentiles are over prompts. With `cold`, 32 MiB are read before each verdict, so that caches
+//! hold nothing of the model, as after much work for others.
 #![allow(clippy::print_stdout)]
 
 use std::path::Path;
@@ -14,11 +15,18 @@ use classifier::{Classifier, CoreClassifier, Excerpt, Input, OnnxRuntime, Struct
 use serde_json::Value;
 
 const ROUNDS: usize = 8;
+/// More than the caches that a core has for itself.
+const COLD_BYTES: usize = 32 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(prompts)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: measure FOLDER PROMPTS.jsonl".into());
+        return Err("usage: measure FOLDER PROMPTS.jsonl [cold]".into());
+    };
+    let cold = match arguments.next().as_deref() {
+        None => Vec::new(),
+        Some("cold") => vec![1u64; COLD_BYTES / size_of::<u64>()],
+        Some(other) => return Err(format!("{other:?} is neither nothing nor \"cold\"").into()),
     };
     println!("memory at start: {:.1} MiB", resident_mib());
     let started = Instant::now();
@@ -46,6 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (row, (size, times)) in rows.iter().zip(&mut times) {
             let text = row["text"].as_str().ok_or("a line has no \"text\"")?;
             for core in &mut sessions {
+                std::hint::black_box(cold.iter().sum::<u64>());
                 let started = Instant::now();
                 let text = excerpt.build(None, text);
                 let classified = core.classify(&Input { text, structure: Structure::default() });

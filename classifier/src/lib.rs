@@ -1,10 +1,13 @@
-//! Text to verdict: excerpt, rules, hashed n-grams, ONNX session.
+//! Text to verdict: excerpt, rules, hashed n-grams or tokens, ONNX session.
 //!
 //! In: a bounded excerpt of a conversation ([`Excerpt`]) and what the request's structure says
 //! ([`Structure`]). Out: a [`Classified`]: task, difficulty, sensitivity and its kinds, domain, expected
 //! length, confidence, and which stage said so. Structure decides where it is certain (an image is there, a
-//! tool loop runs), else the model, else the rules, which need no runtime. Never: text kept after
-//! the call, an allocation per call of our own after the first, a panic on any input.
+//! tool loop runs), else the model, else the rules, which need no runtime. A model is a folder of either
+//! kind ([`InputKind`]), loaded in steps that must all hold ([`Check`]), on a [`Device`], and placed by its
+//! [`Speed`]. Around it: two verdicts to one ([`combine`]), verdicts given before ([`VerdictCache`]), the
+//! part that a request plays ([`turn_type`]). Never: text kept after the call, an allocation per call of
+//! our own after the first (models over tokens apart), a panic on any input.
 //!
 //! ```no_run
 //! use classifier::{Classifier, Excerpt, Input, OnnxRuntime, Structure};

@@ -182,6 +182,35 @@ mod tests {
     }
 
     #[test]
+    fn the_members_of_an_answer_stay() {
+        let answer =
+            answer_to(r#"{"id":"a","text":"Translate into German: card 4111 1111 1111 1111"}"#);
+        let mut members: Vec<&str> =
+            answer.as_object().expect("an object").keys().map(String::as_str).collect();
+        members.sort_unstable();
+        let expected = [
+            "confidence",
+            "difficulty",
+            "domain",
+            "id",
+            "kinds",
+            "micros",
+            "output_spread",
+            "output_tokens",
+            "probs",
+            "sensitive",
+            "stage",
+            "task",
+        ];
+        assert_eq!(members, expected);
+        for member in ["confidence", "difficulty", "micros", "output_tokens", "sensitive"] {
+            assert!(answer[member].is_number(), "{member}");
+        }
+        assert_eq!((&answer["id"], &answer["domain"]), (&json!("a"), &json!("other")));
+        assert!(answer["sensitive"].as_f64() > Some(0.9));
+    }
+
+    #[test]
     fn a_bad_line_is_an_answer_too() {
         for (line, named) in [
             ("{", "EOF"),
