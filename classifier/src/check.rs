@@ -242,6 +242,7 @@ fn place(
                 classifier.runs_on = RunsOn { gpu: true, fallback: None };
                 return Ok((classifier, core));
             }
+            Err(ClassifierError::Device(reason)) => Some(reason),
             Err(error) => Some(error.to_string()),
         },
     };

@@ -147,8 +147,16 @@ impl GraphSession {
         model: &[u8],
         gpu: bool,
     ) -> Result<GraphSession, ClassifierError> {
-        let cuda = if gpu { Some(cuda(runtime)?) } else { None };
-        let session = commit(runtime, model, cuda).map_err(refused)?;
+        let session = if gpu {
+            let cuda = cuda(runtime)?;
+            // A graph that the processor takes is good: then it is the GPU that cannot be used.
+            commit(runtime, model, Some(cuda)).map_err(|error| {
+                let good = commit(runtime, model, None);
+                good.map_or_else(refused, |_| ClassifierError::Device(reason(&error)))
+            })?
+        } else {
+            commit(runtime, model, None).map_err(refused)?
+        };
         let inputs = session.inputs().iter().map(Port::new).collect();
         let outputs = session.outputs().iter().map(Port::new).collect();
         Ok(GraphSession { session, inputs, outputs })
@@ -238,7 +246,7 @@ fn cuda(runtime: &OnnxRuntime) -> Result<ExecutionProviderDispatch, ClassifierEr
         Ok(false) => Err(ClassifierError::Device(format!(
             "{library} is built without CUDA; name the library of the package onnxruntime-gpu"
         ))),
-        Err(error) => Err(ClassifierError::Device(format!("{library}: {error}"))),
+        Err(error) => Err(ClassifierError::Device(format!("{library}: {}", reason(&error)))),
     }
 }
 
@@ -259,6 +267,13 @@ fn commit(
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_execution_providers(providers)?
         .commit_from_memory(model)
+}
+
+/// What a person can act on: ONNX Runtime puts file, line and function of its own before it.
+fn reason(error: &ort::Error) -> String {
+    let text = error.to_string();
+    let said = text.rsplit_once(" : FAIL : ").map_or(&*text, |(_, said)| said);
+    said.trim().to_owned()
 }
 
 fn refused(error: ort::Error) -> ClassifierError {
