@@ -46,8 +46,11 @@ impl Capabilities {
     /// Streams its answer.
     pub const STREAMING: Capabilities = Capabilities(1 << 16);
 
+    /// Gives several alternative answers at once: a matter of the dialect that an offer is reached in.
+    pub const ALTERNATIVES: Capabilities = Capabilities(1 << 17);
+
     /// Every capability with its name in data files and messages.
-    pub const NAMED: [(&'static str, Capabilities); 17] = [
+    pub const NAMED: [(&'static str, Capabilities); 18] = [
         ("tools", Capabilities::TOOLS),
         ("parallel_tools", Capabilities::PARALLEL_TOOLS),
         ("tool_choice", Capabilities::TOOL_CHOICE),
@@ -65,6 +68,7 @@ impl Capabilities {
         ("sampling_params", Capabilities::SAMPLING_PARAMS),
         ("computer_use", Capabilities::COMPUTER_USE),
         ("streaming", Capabilities::STREAMING),
+        ("alternatives", Capabilities::ALTERNATIVES),
     ];
 
     /// Whether all of `needed` are here.

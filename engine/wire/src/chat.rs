@@ -24,6 +24,7 @@ pub use thinking::{Effort, Efforts, Thinking, ThinkingMode};
 pub use trail::Trail;
 pub use translate::{Chat, KEPT_BYTES_MAX, ReadRules, Shown, StreamReader, StreamWriter, Target};
 
+use crate::json::{Cursor, JsonError, JsonErrorKind, Kind};
 use crate::refusal::{self, Refusal};
 use models::Usage;
 use std::borrow::Cow;
@@ -262,6 +263,14 @@ impl<'b> Input<'b> {
         }
     }
 
+    /// Whether it is a JSON object with both its braces.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Input::Object(_) | Input::Free(_) => true,
+            Input::Text(text) => is_object(text.text().as_bytes()),
+        }
+    }
+
     /// As JSON inside of a string, never empty.
     pub fn text(&self) -> Str<'_> {
         match self {
@@ -284,11 +293,11 @@ impl<'b> Input<'b> {
 
 fn is_object(text: &[u8]) -> bool {
     let whole = |text| {
-        let mut cursor = crate::json::Cursor::new(text)?;
-        let is_object = cursor.kind()? == crate::json::Kind::Object;
+        let mut cursor = Cursor::new(text)?;
+        let is_object = cursor.kind()? == Kind::Object;
         cursor.skip()?;
         cursor.end()?;
-        Ok::<_, crate::json::JsonError>(is_object)
+        Ok::<_, JsonError>(is_object)
     };
     whole(text).unwrap_or(false)
 }
@@ -304,9 +313,9 @@ fn free_object(text: &Str<'_>) -> Vec<u8> {
 /// The text that [`free_object`] put into `object`.
 fn free_text(object: &[u8]) -> Option<Str<'static>> {
     let mut found = None;
-    let mut cursor = crate::json::Cursor::new(object).ok()?;
+    let mut cursor = Cursor::new(object).ok()?;
     let read = cursor.object(|key, cursor| {
-        if key.is(Input::FREE) && cursor.kind()? == crate::json::Kind::String {
+        if key.is(Input::FREE) && cursor.kind()? == Kind::String {
             found = Some(Str::from(cursor.string()?).into_owned());
             return Ok(());
         }
@@ -439,6 +448,28 @@ pub enum CacheTtl {
     FiveMinutes,
     /// An hour.
     OneHour,
+}
+
+impl CacheTtl {
+    /// Reads a `cache_control` member, which servers of several dialects take as Anthropic does.
+    pub fn read(cursor: &mut Cursor<'_>) -> Result<Option<CacheTtl>, JsonError> {
+        if cursor.null()? {
+            return Ok(None);
+        }
+        let mut ttl = CacheTtl::Default;
+        cursor.object(|key, cursor| {
+            if key.bytes != b"ttl" {
+                return cursor.skip().map(drop);
+            }
+            ttl = match &*cursor.string()?.text() {
+                "5m" => CacheTtl::FiveMinutes,
+                "1h" => CacheTtl::OneHour,
+                _ => return Err(cursor.error(JsonErrorKind::WrongType("\"5m\" or \"1h\""))),
+            };
+            Ok(())
+        })?;
+        Ok(Some(ttl))
+    }
 }
 
 /// A whole answer.

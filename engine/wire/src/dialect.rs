@@ -7,6 +7,7 @@
 //! To add one: a file beside [`openai_chat`] and a line in [`CODECS`], and in [`CHATS`] when it holds
 //! conversations.
 
+pub mod anthropic_messages;
 pub mod openai_chat;
 
 use crate::chat::Chat;
@@ -38,21 +39,34 @@ pub trait Codec: Sync {
     /// Reads a provider's whole answer with a good status.
     fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault>;
 
-    /// Reads the data of one event of a provider's stream.
-    fn read_event(&self, data: &[u8], rules: UsageRules) -> Event;
+    /// Reads the data of one event of a provider's stream. `seen` is the count that earlier events
+    /// gave: some dialects tell it in pieces.
+    fn read_event(&self, data: &[u8], rules: UsageRules, seen: Option<&Usage>) -> Event;
 
-    /// Appends a refusal as the body of a response.
-    fn write_refusal(&self, refusal: &Refusal, out: &mut Vec<u8>);
+    /// The status of a refusal in this dialect.
+    fn refusal_status(&self, refusal: &Refusal) -> u16 {
+        refusal.status
+    }
+
+    /// Appends a refusal as the body of a response to the request of that id.
+    fn write_refusal(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>);
 
     /// Appends a refusal as the last event of a stream that has begun.
-    fn write_stream_error(&self, refusal: &Refusal, out: &mut Vec<u8>);
+    fn write_stream_error(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>);
 
     /// The event that ends a complete stream, supplied when a provider leaves it out.
     fn end_mark(&self) -> &'static [u8];
+
+    /// What is sent to a client while its provider is silent, so that nobody in between gives up. A
+    /// comment, where the dialect has nothing better.
+    fn keep_alive(&self) -> &'static [u8] {
+        b": keep-alive\n\n"
+    }
 }
 
 /// The dialects that are spoken with clients and providers.
-pub static CODECS: &[&dyn Codec] = &[&openai_chat::OpenAiChat];
+pub static CODECS: &[&dyn Codec] =
+    &[&openai_chat::OpenAiChat, &anthropic_messages::AnthropicMessages];
 
 /// The code of that dialect, when it is one of [`CODECS`].
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
@@ -60,7 +74,8 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
 }
 
 /// The dialects that can be translated from and to.
-pub static CHATS: &[&dyn Chat] = &[&openai_chat::OpenAiChat];
+pub static CHATS: &[&dyn Chat] =
+    &[&openai_chat::OpenAiChat, &anthropic_messages::AnthropicMessages];
 
 /// The translator of that dialect, when it is one of [`CHATS`].
 pub fn chat(dialect: Dialect) -> Option<&'static dyn Chat> {

@@ -45,11 +45,13 @@ kinds! {
     MissingField 400 Client "invalid_request_error" "missing_required_parameter" "A required field is missing.",
     ContextTooLong 400 Client "invalid_request_error" "context_length_exceeded" "The request is longer than the context of every model that could take it.",
     NotCapable 400 Client "invalid_request_error" "unsupported_value" "No enabled model can do what the request asks for.",
+    ThreadUnsupported 400 Client "invalid_request_error" "thread_unsupported_request" "Threads are not kept here. Send the whole conversation without \"thread\".",
     MissingCredential 401 Client "invalid_request_error" "missing_api_key" "No API key was sent. Send it as \"Authorization: Bearer <key>\".",
     BadCredential 401 Client "invalid_request_error" "invalid_api_key" "The API key is not known. Check it, or make one with \"pointsman key create\".",
     RevokedCredential 401 Client "invalid_request_error" "revoked_api_key" "The API key was revoked. Make a new one with \"pointsman key create\".",
     ExpiredCredential 401 Client "invalid_request_error" "expired_api_key" "The API key has expired. Make a new one with \"pointsman key create\".",
     NotFound 404 Client "invalid_request_error" "not_found" "There is nothing at this path.",
+    ThreadNotFound 404 Client "invalid_request_error" "thread_not_found" "The thread is not known: threads are not kept here. Send the whole conversation.",
     UnknownModel 404 Client "invalid_request_error" "model_not_found" "The model does not exist or no enabled provider serves it. GET /v1/models lists what is served.",
     MethodNotAllowed 405 Client "invalid_request_error" "method_not_allowed" "This path does not answer this method.",
     RequestTimeout 408 Client "invalid_request_error" "request_timeout" "The request did not arrive in time.",
@@ -184,6 +186,7 @@ pub fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        529 => "Overloaded",
         _ => "Error",
     }
 }

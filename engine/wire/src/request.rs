@@ -1,7 +1,7 @@
 //! What every dialect's request comes down to for us: the few facts by which we admit, classify,
 //! route and account. The rest of the body stays bytes.
 
-use crate::json::{self, Span};
+use crate::json::{self, Patch, Span};
 use arrayvec::ArrayVec;
 use models::{Capabilities, Dialect};
 use std::borrow::Cow;
@@ -106,12 +106,29 @@ pub struct Parsed {
     pub last_user: ArrayVec<Text, TURN_PIECES_MAX>,
     /// Offset behind the brace that opens the body.
     pub inside: u32,
+    /// What is ours in the history and must not reach a provider, in the order of its places: state
+    /// of other providers that a client gave back. Mostly none.
+    pub cuts: Vec<Patch<'static>>,
 }
 
 impl Parsed {
     /// What an image counts in tokens when nothing better is known: between the 765 tokens that
     /// OpenAI and the 1,600 that Anthropic state for a full-size image.
     pub const IMAGE_TOKENS: u32 = 1_000;
+
+    /// Gives `use_all` the patches together with [`Parsed::cuts`], in the order of their places.
+    pub fn with_cuts<R>(
+        &self,
+        patches: &[Patch<'_>],
+        use_all: impl FnOnce(&[Patch<'_>]) -> R,
+    ) -> R {
+        if self.cuts.is_empty() {
+            return use_all(patches);
+        }
+        let mut all: Vec<Patch<'_>> = patches.iter().chain(&self.cuts).copied().collect();
+        all.sort_by_key(|patch| patch.span.start);
+        use_all(&all)
+    }
 
     /// Estimate of the input in tokens: four bytes of text a token (English prose in all common
     /// tokenizers; three-byte scripts come to 0.75 tokens a character, near what they measure), four

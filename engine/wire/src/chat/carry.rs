@@ -10,6 +10,7 @@
 //! trust: what comes back is data from a client, checked for its form.
 
 use super::{Reasoning, Str};
+use crate::json::{Patch, RawStr, Span};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use models::Dialect;
@@ -118,6 +119,26 @@ pub fn split_id<'b>(id: Str<'b>) -> (Str<'b>, Option<Carried<'static>>) {
     let Some(at) = memchr::memmem::rfind(id.escaped(), MARK.as_bytes()) else { return (id, None) };
     let carried = unpacked(&id.escaped()[at + MARK.len()..]);
     (id.cut(at), Some(carried.unwrap_or_default()))
+}
+
+/// What has to be cut out of an id before it goes to a provider as it is.
+pub fn cut_of(id: RawStr<'_>) -> Option<Patch<'static>> {
+    let at = memchr::memmem::rfind(id.bytes, MARK.as_bytes())?;
+    let start = id.span.start + at as u32;
+    Some(Patch { span: Span { start, end: id.span.end }, with: b"" })
+}
+
+/// What has to be cut out of the ids in `calls`, an array of calls as it stands at `offset`.
+pub fn cuts_of(calls: &[u8], offset: usize) -> impl Iterator<Item = Patch<'static>> {
+    memchr::memmem::find_iter(calls, MARK.as_bytes()).filter_map(move |at| {
+        let packed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let length = calls[at..].iter().take_while(|byte| packed(byte)).count();
+        // Only what ends a string is an id's.
+        (calls.get(at + length) == Some(&b'"')).then(|| {
+            let start = (offset + at) as u32;
+            Patch { span: Span { start, end: start + length as u32 }, with: b"" }
+        })
+    })
 }
 
 /// A value of ours that stands for `state`, or for reasoning without any.

@@ -29,6 +29,20 @@ pub fn flat_name<'n>(namespace: Option<&Str<'_>>, name: &'n Str<'_>) -> Str<'n> 
     Str::escaped_from(flat)
 }
 
+/// The id of a call in `[a-zA-Z0-9_-]`, at most `bytes_max` long. The same for the same id, so that a
+/// result still leads to its call; different for different ones.
+pub fn fit_id<'i>(id: &'i Str<'_>, bytes_max: usize) -> Str<'i> {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !id.is_empty() && id.len() <= bytes_max && id.escaped().iter().all(fits) {
+        return id.borrowed();
+    }
+    let hash = format!("_{:08x}", super::carry::fnv(id.escaped()));
+    let head = id.escaped().iter().take(bytes_max.saturating_sub(hash.len()));
+    let mut fit: Vec<u8> = head.map(|byte| if fits(byte) { *byte } else { b'_' }).collect();
+    fit.extend_from_slice(hash.as_bytes());
+    Str::escaped_from(fit)
+}
+
 /// The tools of a request whose calls have to be told to the client in other words than the
 /// provider's: those with a namespace, a changed name, or free text as input. Mostly none.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ mod tools;
 
 use super::{Answer, AnswerFault, Codec, Event, EventKind, Outgoing, UsageRules};
 use crate::chat::{
-    self, Chat, Dropped, ReadRules, Request, Shown, StreamReader, StreamWriter, Target,
+    self, Chat, Dropped, ReadRules, Request, Shown, StreamReader, StreamWriter, Target, carry,
 };
 use crate::json::{self, Cursor, JsonError, JsonErrorKind, Kind, Patch, RawStr, Span};
 use crate::refusal::{self, Refusal};
@@ -42,18 +42,18 @@ impl Codec for OpenAiChat {
         outgoing: &Outgoing<'_>,
         out: &mut Vec<u8>,
     ) -> usize {
-        json::patch_into(body, &patches(parsed, body, outgoing), out)
+        parsed.with_cuts(&patches(parsed, body, outgoing), |all| json::patch_into(body, all, out))
     }
 
     fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize {
-        json::patched_len(body, &patches(parsed, body, outgoing))
+        parsed.with_cuts(&patches(parsed, body, outgoing), |all| json::patched_len(body, all))
     }
 
     fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault> {
         read_answer(body, rules).unwrap_or(Err(AnswerFault::Malformed))
     }
 
-    fn read_event(&self, data: &[u8], rules: UsageRules) -> Event {
+    fn read_event(&self, data: &[u8], rules: UsageRules, _: Option<&Usage>) -> Event {
         if data.trim_ascii() == b"[DONE]" {
             return Event { kind: EventKind::End, usage: None, finish: false, content_bytes: 0 };
         }
@@ -62,7 +62,7 @@ impl Codec for OpenAiChat {
         read_chunk(data, rules).unwrap_or(unknown)
     }
 
-    fn write_refusal(&self, refusal: &Refusal, out: &mut Vec<u8>) {
+    fn write_refusal(&self, refusal: &Refusal, _: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"error\":{\"message\":");
         json::write_string(&refusal.message, out);
         out.extend_from_slice(b",\"type\":");
@@ -77,9 +77,9 @@ impl Codec for OpenAiChat {
         out.extend_from_slice(b"}}");
     }
 
-    fn write_stream_error(&self, refusal: &Refusal, out: &mut Vec<u8>) {
+    fn write_stream_error(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
-        self.write_refusal(refusal, out);
+        self.write_refusal(refusal, request_id, out);
         out.extend_from_slice(b"\n\n");
     }
 
@@ -163,6 +163,7 @@ struct Reader {
     shape: Shape,
     system: Option<Text>,
     last_user: ArrayVec<Text, { crate::request::TURN_PIECES_MAX }>,
+    cuts: Vec<Patch<'static>>,
     inside: u32,
     place: Place,
 }
@@ -277,8 +278,12 @@ impl Reader {
                 "tool_calls" => {
                     self.place.field = "tool_calls";
                     // Arguments are input that the model reads again.
-                    let span = cursor.skip()?;
-                    content.text_bytes = content.text_bytes.saturating_add(span.len() as u32);
+                    let calls = cursor.raw()?;
+                    content.text_bytes = content.text_bytes.saturating_add(calls.len() as u32);
+                    self.cuts.extend(carry::cuts_of(calls, cursor.offset() - calls.len()));
+                }
+                "tool_call_id" if cursor.kind()? == Kind::String => {
+                    self.cuts.extend(carry::cut_of(cursor.string()?));
                 }
                 _ => drop(cursor.skip()?),
             }
@@ -472,6 +477,7 @@ impl Reader {
             return Err(invalid("max_tokens", "the output limit must be at least 1 token"));
         }
         let alternatives = self.alternatives.unwrap_or(1);
+        let many = if alternatives > 1 { Capabilities::ALTERNATIVES } else { Capabilities::NONE };
         if !(1..=128).contains(&alternatives) {
             return Err(invalid("n", "\"n\" must be between 1 and 128"));
         }
@@ -485,11 +491,12 @@ impl Reader {
             max_output: given.map(|(limit, _)| u32::try_from(limit).unwrap_or(u32::MAX)),
             max_output_member: given.map(|(_, member)| member),
             alternatives: alternatives as u32,
-            needs: self.needs,
+            needs: self.needs | many,
             shape: self.shape,
             system: self.system,
             last_user: self.last_user,
             inside: self.inside,
+            cuts: self.cuts,
         })
     }
 

@@ -352,7 +352,7 @@ impl<'b> Reader<'b> {
                 "image_url" => image = Some(image_url(cursor)?),
                 "input_audio" => audio = input_audio(cursor)?,
                 "file" => file = File::read(cursor)?,
-                _ => cache = cache_control(cursor)?,
+                _ => cache = CacheTtl::read(cursor)?,
             }
             self.trail.back();
             Ok(())
@@ -437,7 +437,7 @@ impl<'b> Reader<'b> {
                         tool = Some(self.tool(key.bytes == b"custom", cursor)?);
                         self.trail.back();
                     }
-                    b"cache_control" => cache = cache_control(cursor)?,
+                    b"cache_control" => cache = CacheTtl::read(cursor)?,
                     _ => drop(cursor.skip()?),
                 }
                 Ok(())
@@ -694,26 +694,6 @@ fn audio_source<'b>(data: Str<'b>, format: &Str<'_>) -> Source<'b> {
         other => Str::from_text(&format!("audio/{other}")),
     };
     Source::Base64 { mime, data }
-}
-
-/// Reads `cache_control`, which some servers of this dialect take as Anthropic does.
-fn cache_control(cursor: &mut Cursor<'_>) -> Result<Option<CacheTtl>> {
-    if cursor.null()? {
-        return Ok(None);
-    }
-    let mut ttl = CacheTtl::Default;
-    cursor.object(|key, cursor| {
-        if key.bytes == b"ttl" && !cursor.null()? {
-            ttl = match &*cursor.string()?.text() {
-                "5m" => CacheTtl::FiveMinutes,
-                "1h" => CacheTtl::OneHour,
-                _ => return Err(wrong(cursor, "\"5m\" or \"1h\"")),
-            };
-            return Ok(());
-        }
-        cursor.skip().map(drop)
-    })?;
-    Ok(Some(ttl))
 }
 
 /// Reads the name of an effort.

@@ -42,7 +42,10 @@ fn facts_are_found_wherever_they_stand() {
     assert_eq!((parsed.max_output, parsed.alternatives), (Some(100), 2));
     assert_eq!(
         parsed.needs,
-        Capabilities::TOOLS | Capabilities::VISION | Capabilities::JSON_SCHEMA
+        Capabilities::TOOLS
+            | Capabilities::VISION
+            | Capabilities::JSON_SCHEMA
+            | Capabilities::ALTERNATIVES
     );
     assert_eq!(parsed.system.unwrap().read(text), "Be brief.");
     assert_eq!(parsed.last_user[0].read(text), "Look");
@@ -123,7 +126,7 @@ fn a_refusal_names_the_field_and_the_remedy() {
         assert_eq!(refusal.param.as_deref(), *param, "{shown}: {}", refusal.message);
         assert!(refusal.message.contains(says), "{shown}: {}", refusal.message);
         let mut out = Vec::new();
-        CODEC.write_refusal(&refusal, &mut out);
+        CODEC.write_refusal(&refusal, "id", &mut out);
         let error: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(error["error"].as_object().unwrap().len(), 4);
     }
@@ -265,10 +268,10 @@ fn events_are_told_apart() {
         (r#"{"type":"ping"}"#, EventKind::Unknown, false),
     ];
     for (data, kind, finish) in rows {
-        let event = CODEC.read_event(data.as_bytes(), RULES);
+        let event = CODEC.read_event(data.as_bytes(), RULES, None);
         assert_eq!((event.kind, event.finish), (*kind, *finish), "{data}");
     }
-    let last = CODEC.read_event(br#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#, RULES);
+    let last = CODEC.read_event(br#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#, RULES, None);
     assert_eq!((last.kind, last.usage.unwrap().output.0), (EventKind::Content, 2));
 }
 
