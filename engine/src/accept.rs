@@ -48,6 +48,8 @@ pub struct Client {
     /// Whether the current request is a `HEAD`: its response has no body, a refusal's no more than
     /// another's, or the client would read the body as its next response.
     pub head_only: bool,
+    /// In which dialect the current request is answered, also when it is refused.
+    pub dialect: Dialect,
     /// Bytes at the front of `incoming` that belong to the current request.
     request_len: usize,
     /// The body of the current request as far as nobody has read it.
@@ -72,6 +74,9 @@ pub struct Arrived {
     pub strategy: Option<Strategy>,
     /// The client's own id of the request.
     pub request_id: Option<ArrayString<128>>,
+    /// Fields of its head that go along to a provider of the same dialect, each with its line end.
+    /// Mostly none.
+    pub forwarded: Vec<u8>,
     /// Whether the client understands chunks.
     pub takes_chunks: bool,
     /// Where in [`Client::incoming`] the body stands.
@@ -87,10 +92,14 @@ pub enum Wants {
     Chat(Dialect),
     /// The decision without the answer.
     Route,
-    /// The list of models.
-    Models,
-    /// One model.
-    Model(String),
+    /// How long a conversation is, in tokens.
+    CountTokens(Dialect),
+    /// The list of models, in the form of that dialect.
+    Models(Dialect),
+    /// One model, in the form of that dialect.
+    Model(Dialect, String),
+    /// Whether anybody is there.
+    Root,
     /// Whether the process lives.
     Health,
     /// Whether it takes requests.
@@ -123,6 +132,7 @@ impl Client {
             must_close: false,
             has_answered: false,
             head_only: false,
+            dialect: Dialect::OpenAiChat,
             request_len: 0,
             unread: Unread::Nothing,
         }
@@ -256,12 +266,14 @@ pub async fn accept(core: &Core, client: &mut Client) -> Result<Arrived, Stop> {
     // Until a head was understood, nothing behind it can be trusted to be a request.
     client.must_close = true;
     client.head_only = false;
+    client.dialect = Dialect::OpenAiChat;
     let head_len = read_head(client, &timeouts).await?;
     client.watch.begin_request(Timeouts::of(timeouts.total_ms));
     client.request_len = head_len;
     let (mut arrived, framing, expects_continue) = {
         let head = http1::request(&client.incoming[..head_len])?;
         client.head_only = head.method == Method::Head;
+        client.dialect = dialect_of(&head);
         client.must_close = !head.keep_alive || core.shared.phase.is_leaving();
         client.unread = match head.framing {
             // A client that waits for our word may send the body or not once it is refused.
@@ -272,7 +284,7 @@ pub async fn accept(core: &Core, client: &mut Client) -> Result<Arrived, Stop> {
         };
         (admitted(core, &head)?, head.framing, head.expects_continue)
     };
-    if !matches!(arrived.wants, Wants::Chat(_) | Wants::Route) {
+    if !matches!(arrived.wants, Wants::Chat(_) | Wants::CountTokens(_) | Wants::Route) {
         return Ok(arrived);
     }
 
@@ -322,19 +334,47 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
     Ok(Arrived {
         wants: match endpoint {
             Endpoint::Chat(dialect) => Wants::Chat(dialect),
+            Endpoint::CountTokens(dialect) => Wants::CountTokens(dialect),
+            Endpoint::Root => Wants::Root,
             Endpoint::Route => Wants::Route,
-            Endpoint::Models => Wants::Models,
-            Endpoint::Model(name) => Wants::Model(name.to_owned()),
+            Endpoint::Models => Wants::Models(dialect_of(head)),
+            Endpoint::Model(name) => Wants::Model(dialect_of(head), name.to_owned()),
             Endpoint::Healthz => Wants::Health,
             Endpoint::Readyz => Wants::Ready,
         },
         key,
         strategy,
         request_id: head.request_id.and_then(|id| ArrayString::from(id).ok()),
+        forwarded: match endpoint {
+            Endpoint::Chat(Dialect::AnthropicMessages) => forwarded(head),
+            _ => Vec::new(),
+        },
         takes_chunks: head.takes_chunks,
         body: 0..0,
         at: Instant::now(),
     })
+}
+
+/// The dialect in which a request is answered: its path's, else the one that its head betrays.
+fn dialect_of(head: &http1::RequestHead<'_>) -> Dialect {
+    let by_path = Endpoint::of(head.path).and_then(Endpoint::dialect);
+    by_path.unwrap_or(match head.anthropic_version {
+        Some(_) => Dialect::AnthropicMessages,
+        None => Dialect::OpenAiChat,
+    })
+}
+
+/// The fields of a head that go along. A version is always among them: the provider wants one.
+fn forwarded(head: &http1::RequestHead<'_>) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(256);
+    let mut add = |name: &str, value: &str| {
+        for part in [name, ": ", value, "\r\n"] {
+            lines.extend_from_slice(part.as_bytes());
+        }
+    };
+    add("anthropic-version", head.anthropic_version.unwrap_or("2023-06-01"));
+    head.forwarded.iter().for_each(|(name, value)| add(name, value));
+    lines
 }
 
 fn key_of(core: &Core, credential: Option<&str>) -> Result<Arc<KeyRecord>, Refusal> {

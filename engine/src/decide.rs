@@ -50,7 +50,7 @@ pub struct Judged {
 /// Reads the body.
 pub fn parse(client: &Client, arrived: &Arrived) -> Result<Understood, Stop> {
     let dialect = match arrived.wants {
-        Wants::Chat(dialect) => dialect,
+        Wants::Chat(dialect) | Wants::CountTokens(dialect) => dialect,
         _ => Dialect::OpenAiChat,
     };
     let codec = wire::dialect::codec(dialect).ok_or_else(|| Refusal::new(Kind::NotFound))?;
@@ -200,6 +200,7 @@ pub fn no_candidate(none: &NoCandidate, understood: &Understood, now: u64) -> Re
             (models::Capabilities::TOOLS, "tools"),
             (models::Capabilities::JSON_SCHEMA, "response_format"),
             (models::Capabilities::AUDIO_OUT, "modalities"),
+            (models::Capabilities::ALTERNATIVES, "n"),
         ];
         let field = asked_by.iter().find(|(set, _)| none.lacks.covers(*set));
         (Kind::NotCapable, field.map_or("messages", |(_, field)| *field))

@@ -11,9 +11,10 @@ use crate::core::{Core, Routing};
 use crate::decide::Understood;
 use crate::relay::{Relay, StreamFault};
 use crate::rt;
-use crate::snapshot::Target;
 use crate::stats::AttemptResult;
-use crate::upstream::{Connection, Transport};
+use crate::target::{Target, Way};
+use crate::translate::{Asked, Translated};
+use crate::upstream::{Connection, Origin, Transport};
 use crate::watch::{Ended, Watch};
 use models::catalogue::OfferIx;
 use route::{Attempt, FailureKind, Plan};
@@ -21,6 +22,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
+use wire::chat::Dropped;
 use wire::dialect::{Answer, AnswerFault};
 use wire::http1::{self, Framing, ResponseHead};
 use wire::json::Document;
@@ -39,6 +41,10 @@ const ERROR_BYTES_MAX: usize = Document::BYTES_MAX;
 pub struct Served<'r> {
     /// How the offer is called.
     pub target: &'r Target,
+    /// In which dialect it was.
+    pub way: &'r Way,
+    /// What the request lost on its way into that dialect.
+    pub dropped: Dropped,
     /// What was planned.
     pub attempt: Attempt,
     /// The connection on which the answer comes.
@@ -53,6 +59,8 @@ pub enum Begun {
     Whole {
         /// Where.
         body: Range<usize>,
+        /// The same in the client's dialect, when the provider speaks another one.
+        translated: Option<Vec<u8>>,
         /// What is known of it.
         facts: Answer,
         /// Whether the connection can be used again.
@@ -216,7 +224,7 @@ pub async fn forward<'r>(
     client: &mut Client,
     arrived: &Arrived,
     understood: &Understood,
-    plan: &Plan,
+    (id, plan): (u128, &Plan),
     attempts: &mut Attempts,
 ) -> Result<Served<'r>, Stop> {
     let snapshot = &routing.snapshot;
@@ -226,6 +234,17 @@ pub async fn forward<'r>(
             break;
         }
         let Some(target) = snapshot.target(attempt.offer) else { continue };
+        let way = target.way(understood.codec.dialect(), understood.parsed.needs);
+        let body = &client.incoming[arrived.body.clone()];
+        let asked = Asked { body, understood, target, way, id };
+        let mut translated = match Translated::prepare(asked) {
+            Ok(translated) => translated,
+            // What this target cannot be told, another one perhaps can.
+            Err(refusal) => {
+                last = Some(last.unwrap_or(refusal));
+                continue;
+            }
+        };
         let begun = Instant::now();
         let now = core.micros(begun);
         let admitted = routing.health.borrow_mut().on_start(attempt.offer, now, attempt.probe);
@@ -237,8 +256,12 @@ pub async fn forward<'r>(
             core.stats.borrow_mut().decide.record(decided.min(u32::MAX.into()) as u32);
         }
         attempts.made += 1;
-        match attempt_once(core, routing, client, arrived, understood, target).await {
-            Ok((connection, answer)) => return Ok(Served { target, attempt, connection, answer }),
+        let call = Call { arrived, understood, target, way, id };
+        match attempt_once(core, routing, client, &call, &mut translated).await {
+            Ok((connection, answer)) => {
+                let dropped = translated.map(|translated| translated.dropped).unwrap_or_default();
+                return Ok(Served { target, way, dropped, attempt, connection, answer });
+            }
             Err(Failed::Stop(stop)) => {
                 // The client left: that says nothing about the provider.
                 routing.learn(attempt.offer, |health| {
@@ -316,19 +339,36 @@ impl From<Ended> for Failed {
     }
 }
 
+/// One request to one target.
+struct Call<'c> {
+    arrived: &'c Arrived,
+    understood: &'c Understood,
+    target: &'c Target,
+    way: &'c Way,
+    id: u128,
+}
+
+impl<'c> Call<'c> {
+    fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
+        let body = &client.incoming[self.arrived.body.clone()];
+        let Call { understood, target, way, id, .. } = *self;
+        Asked { body, understood, target, way, id }
+    }
+}
+
 /// One attempt. A connection that was idle may have been closed by the provider in the meantime;
 /// when nothing came back on it, the same request goes out once more on a fresh one.
 async fn attempt_once(
     core: &Core,
     routing: &Routing,
     client: &mut Client,
-    arrived: &Arrived,
-    understood: &Understood,
-    target: &Target,
+    call: &Call<'_>,
+    translated: &mut Option<Translated>,
 ) -> Result<(Connection, Begun), Failed> {
     let timeouts = &routing.snapshot.timeouts;
-    if let Some(mut connection) = core.pool.take(&target.origin) {
-        match exchange(routing, client, arrived, understood, target, &mut connection).await {
+    let origin = &call.way.origin;
+    if let Some(mut connection) = core.pool.take(origin) {
+        match exchange(routing, client, call, translated, &mut connection).await {
             Ok(answer) => return Ok((connection, answer)),
             Err(Failed::Fault(fault))
                 if connection.is_unproven && fault.result == AttemptResult::Interrupted => {}
@@ -337,19 +377,19 @@ async fn attempt_once(
     }
     // Not from the pool again: a request at which a provider hangs up would go out once for each
     // idle connection, and nobody would count it.
-    let mut connection = connect(client, target, timeouts).await?;
-    let answer = exchange(routing, client, arrived, understood, target, &mut connection).await?;
+    let mut connection = connect(client, origin, timeouts).await?;
+    let answer = exchange(routing, client, call, translated, &mut connection).await?;
     Ok((connection, answer))
 }
 
 async fn connect(
     client: &Client,
-    target: &Target,
+    origin: &Origin,
     timeouts: &Timeouts,
 ) -> Result<Connection, Failed> {
     let limit = Timeouts::of(timeouts.connect_ms);
     let begun = Instant::now();
-    let socket = match Transport::connect(&target.origin, limit).await {
+    let socket = match Transport::connect(origin, limit).await {
         Ok(socket) => socket,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             return Err(Fault::timeout().into());
@@ -358,7 +398,7 @@ async fn connect(
     };
     let left = limit.saturating_sub(begun.elapsed());
     let fd = socket.as_raw_fd();
-    let securing = Transport::secure(socket, &target.origin);
+    let securing = Transport::secure(socket, origin);
     let transport = match client.watch.guard_for_client(fd, left, securing).await? {
         Ok(transport) => transport,
         Err(_) => return Err(Fault::connect().into()),
@@ -371,14 +411,13 @@ async fn connect(
 async fn exchange(
     routing: &Routing,
     client: &mut Client,
-    arrived: &Arrived,
-    understood: &Understood,
-    target: &Target,
+    call: &Call<'_>,
+    translated: &mut Option<Translated>,
     connection: &mut Connection,
 ) -> Result<Begun, Failed> {
     let timeouts = &routing.snapshot.timeouts;
-    send(client, arrived, understood, target, connection, timeouts).await?;
-    let stream = understood.parsed.stream;
+    send(client, call, translated.as_mut(), connection, timeouts).await?;
+    let stream = call.understood.parsed.stream;
     let limit =
         Timeouts::of(if stream { timeouts.first_byte_ms } else { timeouts.whole_answer_ms });
     let until = Instant::now() + limit;
@@ -391,18 +430,28 @@ async fn exchange(
         return Err(Fault::protocol(Kind::UpstreamInvalid).into());
     }
     if stream && head.is_event_stream {
-        return read_first_content(client, understood, arrived, target, connection, &head, until)
+        return read_first_content(client, call, translated.as_mut(), connection, &head, until)
             .await;
     }
     let body = read_whole(routing, client, connection, &head).await?;
     let bytes = &connection.incoming[body.clone()];
-    match target.codec.read_answer(bytes, target.usage_rules) {
+    let read = match translated {
+        Some(translated) => {
+            let answer = translated.answer(bytes, call.asked(client));
+            answer.map(|(answer, facts)| (Some(answer), facts))
+        }
+        None => {
+            let facts = call.way.codec.read_answer(bytes, call.target.usage_rules());
+            facts.map(|facts| (None, facts))
+        }
+    };
+    match read {
         // A provider may answer whole although a stream was asked for; a client who waits for events
         // cannot read that.
         Ok(_) if stream => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
-        Ok(facts) => {
+        Ok((translated, facts)) => {
             let reusable = head.keep_alive && body.end == connection.incoming.len();
-            Ok(Begun::Whole { body, facts, reusable })
+            Ok(Begun::Whole { body, translated, facts, reusable })
         }
         Err(AnswerFault::Malformed) => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
         Err(AnswerFault::Error) => Err(Fault::stream(StreamFault::Error).into()),
@@ -411,29 +460,43 @@ async fn exchange(
 
 async fn send(
     client: &mut Client,
-    arrived: &Arrived,
-    understood: &Understood,
-    target: &Target,
+    call: &Call<'_>,
+    translated: Option<&mut Translated>,
     connection: &mut Connection,
     timeouts: &Timeouts,
 ) -> Result<(), Failed> {
+    let Call { arrived, understood, target, way, .. } = call;
+    let stream = understood.parsed.stream;
+    let limit = Timeouts::of(timeouts.write_ms);
+    let out = &mut client.outgoing;
+    out.clear();
+    if let Some(Translated { body, .. }) = translated {
+        // The fields of the client's head belong to its own dialect.
+        way.write_head(stream, b"", out);
+        write_length(body.len(), out);
+        let separate = body.len() > ONE_WRITE_MAX;
+        if !separate {
+            out.extend_from_slice(body);
+        }
+        let range = 0..client.outgoing.len();
+        write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
+        if separate {
+            let range = 0..body.len();
+            write(&client.watch, connection, body, range, limit).await?;
+        }
+        return Ok(());
+    }
     let outgoing = target.outgoing();
     let codec = understood.codec;
     let body = &client.incoming[arrived.body.clone()];
-    let length = codec.patched_len(&understood.parsed, body, &outgoing);
-    let out = &mut client.outgoing;
-    out.clear();
-    out.extend_from_slice(&target.head);
-    let mut digits = itoa::Buffer::new();
-    out.extend_from_slice(digits.format(length).as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
+    way.write_head(stream, &arrived.forwarded, out);
+    write_length(codec.patched_len(&understood.parsed, body, &outgoing), out);
     let rest = codec.patch_request(&understood.parsed, body, &outgoing, out);
     // A long rest is written from where it stands: a copy would double the memory of the request.
     let separate = body.len() - rest > ONE_WRITE_MAX;
     if !separate {
         out.extend_from_slice(&body[rest..]);
     }
-    let limit = Timeouts::of(timeouts.write_ms);
     let range = 0..client.outgoing.len();
     write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
     if separate {
@@ -441,6 +504,13 @@ async fn send(
         write(&client.watch, connection, &mut client.incoming, range, limit).await?;
     }
     Ok(())
+}
+
+/// Ends a head with the length of its body.
+fn write_length(length: usize, out: &mut Vec<u8>) {
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(length).as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// Writes to the provider; `limit` is for each piece of [`rt::WRITE_PIECE`].
@@ -562,21 +632,26 @@ async fn read_error(
 
 async fn read_first_content(
     client: &Client,
-    understood: &Understood,
-    arrived: &Arrived,
-    target: &Target,
+    call: &Call<'_>,
+    translated: Option<&mut Translated>,
     connection: &mut Connection,
     head: &ResponseHead,
     until: Instant,
 ) -> Result<Begun, Failed> {
-    let hides_usage = !understood.parsed.usage_in_stream;
-    let mut relay = Box::new(Relay::new(
-        target.codec,
-        target.usage_rules,
+    let relay = Relay::new(
+        call.understood.codec,
+        call.target.usage_rules(),
         head.framing,
-        hides_usage,
-        arrived.takes_chunks,
-    ));
+        !call.understood.parsed.usage_in_stream,
+        call.arrived.takes_chunks,
+    );
+    let mut relay = Box::new(match translated {
+        Some(translated) => {
+            let translator = translated.translator(call.asked(client));
+            relay.translating(translator.map_err(|_| Fault::protocol(Kind::Internal))?)
+        }
+        None => relay,
+    });
     connection.incoming.drain(..head.len);
     loop {
         relay.take(&mut connection.incoming).map_err(Fault::stream)?;

@@ -1,13 +1,16 @@
 //! A provider's event stream on its way to the client: framing off, events judged, framing on.
 //!
 //! In: bytes as they come from the provider. Out: chunks of whole events for the client, and the
-//! [`Facts`] of the stream. The events themselves are not changed and, but for the move out of the
-//! provider's chunks, not copied. Never: I/O; an allocation per event once the buffers have grown.
+//! [`Facts`] of the stream. In one dialect the events themselves are not changed and, but for the move
+//! out of the provider's chunks, not copied; between two each is translated when it is whole. Never:
+//! I/O; an allocation per event once the buffers have grown.
 
 use std::borrow::Cow;
+use wire::chat::{Event, StreamReader, StreamWriter};
 use wire::chunked::{self, Decoder, Step};
 use wire::dialect::{Codec, EventKind, UsageRules};
 use wire::http1::Framing;
+use wire::refusal::Refusal;
 use wire::sse::{self, Splitter};
 
 /// Why a stream cannot go on.
@@ -40,10 +43,28 @@ pub struct Facts {
     pub events: u32,
 }
 
+/// Puts the events of one dialect into another.
+pub struct Translator {
+    reader: Box<dyn StreamReader>,
+    writer: Box<dyn StreamWriter>,
+    /// Bytes of the provider's events that are not whole yet.
+    source: Vec<u8>,
+}
+
+impl Translator {
+    /// A translator for one stream.
+    pub fn new(reader: Box<dyn StreamReader>, writer: Box<dyn StreamWriter>) -> Translator {
+        Translator { reader, writer, source: Vec::with_capacity(8 * 1024) }
+    }
+}
+
 /// One stream.
 pub struct Relay {
+    /// The client's dialect.
     codec: &'static dyn Codec,
     rules: UsageRules,
+    /// Where the provider speaks another one.
+    translator: Option<Translator>,
     /// Whether the event that only holds the usage is kept from the client.
     hides_usage: bool,
     /// Whether the client understands chunks.
@@ -85,6 +106,7 @@ impl Relay {
         Relay {
             codec,
             rules,
+            translator: None,
             hides_usage,
             chunked_out,
             body,
@@ -94,6 +116,12 @@ impl Relay {
             tail: Vec::new(),
             facts: Facts::default(),
         }
+    }
+
+    /// The same for a provider of another dialect.
+    pub fn translating(mut self, translator: Translator) -> Relay {
+        self.translator = Some(translator);
+        self
     }
 
     /// What is known so far.
@@ -109,7 +137,11 @@ impl Relay {
         } else {
             incoming.drain(..used);
         }
-        self.judge()
+        match self.translator.is_some() {
+            true => self.translate()?,
+            false => self.judge()?,
+        }
+        if self.facts.body_done { self.finish_up() } else { Ok(()) }
     }
 
     /// The provider has closed its side. An answer that said why it stopped is complete even when
@@ -165,19 +197,23 @@ impl Relay {
         self.ready = self.out.len() - chunked::SIZE_ROOM;
     }
 
-    /// Moves the data of `incoming` out of its framing, behind what `out` holds. Gives the number of
-    /// bytes used.
+    /// Moves the data of `incoming` out of its framing, behind what `out` holds, or to the translator.
+    /// Gives the number of bytes used.
     fn unframe(&mut self, incoming: &[u8]) -> Result<usize, StreamFault> {
+        let out = match &mut self.translator {
+            Some(translator) => &mut translator.source,
+            None => &mut self.out,
+        };
         match &mut self.body {
             Body::UntilClose => {
-                self.out.extend_from_slice(incoming);
+                out.extend_from_slice(incoming);
                 Ok(incoming.len())
             }
             Body::Length(remaining) => {
                 let taken = incoming.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                 *remaining -= taken as u64;
                 self.facts.body_done = *remaining == 0;
-                self.out.extend_from_slice(&incoming[..taken]);
+                out.extend_from_slice(&incoming[..taken]);
                 Ok(taken)
             }
             Body::Chunked(decoder) => {
@@ -186,7 +222,7 @@ impl Relay {
                     match decoder.step(incoming, &mut at) {
                         Ok(Step::More) => return Ok(at),
                         Ok(Step::Data { start, end }) => {
-                            self.out.extend_from_slice(&incoming[start..end]);
+                            out.extend_from_slice(&incoming[start..end]);
                         }
                         Ok(Step::End) => {
                             self.facts.body_done = true;
@@ -221,7 +257,46 @@ impl Relay {
             // Nothing is sent before the first content, so what opens the answer is collected.
             return Err(StreamFault::Malformed("more than 1 MiB before the first content"));
         }
-        if self.facts.body_done { self.finish_up() } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Translates every event that is whole now.
+    fn translate(&mut self) -> Result<(), StreamFault> {
+        let Some(Translator { reader, writer, source }) = &mut self.translator else {
+            return Ok(());
+        };
+        let (facts, out) = (&mut self.facts, &mut self.out);
+        let mut at = 0;
+        let mut fault = None;
+        while !facts.ended && fault.is_none() {
+            let Some(length) = self.splitter.next(&source[at..]) else { break };
+            let event = sse::read(&source[at..at + length]);
+            at += length;
+            let Some(data) = event.data else { continue };
+            facts.events += 1;
+            reader.read(event.name, &data, &mut |choice, event| {
+                // Nothing counts after a fault or the end.
+                if fault.is_none() && !facts.ended {
+                    match facts.note(&event) {
+                        Ok(()) => writer.write(choice, &event, out),
+                        Err(found) => fault = Some(found),
+                    }
+                }
+            });
+        }
+        source.drain(..at);
+        self.ready = out.len() - chunked::SIZE_ROOM;
+        let is_endless = !facts.has_content && self.ready > sse::EVENT_BYTES_MAX;
+        match fault {
+            Some(fault) => Err(fault),
+            None if source.len() > sse::EVENT_BYTES_MAX && !facts.ended => {
+                Err(StreamFault::Malformed("event larger than 1 MiB"))
+            }
+            None if is_endless => {
+                Err(StreamFault::Malformed("more than 1 MiB before the first content"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether the event of `length` bytes at `at` goes to the client.
@@ -233,7 +308,7 @@ impl Relay {
             return Ok(self.facts.has_content && self.out[at] == b':');
         };
         let is_plain = matches!(data, Cow::Borrowed(_));
-        let event = self.codec.read_event(&data, self.rules);
+        let event = self.codec.read_event(&data, self.rules, self.facts.usage.as_ref());
         let facts = &mut self.facts;
         if event.usage.is_some() {
             facts.usage = event.usage;
@@ -266,9 +341,61 @@ impl Relay {
         if !self.facts.finish {
             return Err(StreamFault::Interrupted);
         }
-        let mark = self.codec.end_mark();
-        self.replace_rest(|out| out.extend_from_slice(mark));
         self.facts.ended = true;
+        match &mut self.translator {
+            Some(translator) => {
+                translator.writer.write(0, &Event::End, &mut self.out);
+                self.ready = self.out.len() - chunked::SIZE_ROOM;
+            }
+            None => {
+                let mark = self.codec.end_mark();
+                self.replace_rest(|out| out.extend_from_slice(mark));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a refusal in the place of whatever has not been sent: the stream's last event.
+    pub fn refuse(&mut self, refusal: &Refusal, request_id: &str) {
+        let mut event = Vec::new();
+        let is_written = match &mut self.translator {
+            Some(translator) => translator.writer.write_error(refusal, &mut event),
+            None => false,
+        };
+        if !is_written {
+            self.codec.write_stream_error(refusal, request_id, &mut event);
+        }
+        self.replace_rest(|out| out.extend_from_slice(&event));
+    }
+}
+
+impl Facts {
+    /// Takes note of a neutral event.
+    fn note(&mut self, event: &Event<'_>) -> Result<(), StreamFault> {
+        let bytes = match event {
+            Event::Text(piece) | Event::Refusal(piece) | Event::Reasoning(piece) => piece.len(),
+            Event::CallInput { piece, .. } => piece.len(),
+            Event::CallStart { name, .. } => name.len(),
+            Event::ReasoningEnd(_) | Event::Logprobs(_) | Event::CallEnd { .. } => 0,
+            Event::Finish { .. } => {
+                self.finish = true;
+                0
+            }
+            Event::Usage(usage) => {
+                self.usage = Some(*usage);
+                return Ok(());
+            }
+            Event::Start { .. } => return Ok(()),
+            Event::Error => return Err(StreamFault::Error),
+            // An end mark without a reason why the model stopped ends nothing.
+            Event::End if !self.finish => return Err(StreamFault::Interrupted),
+            Event::End => {
+                self.ended = true;
+                return Ok(());
+            }
+        };
+        self.has_content = true;
+        self.content_bytes = self.content_bytes.saturating_add(bytes as u32);
         Ok(())
     }
 }

@@ -7,17 +7,18 @@ use crate::config::Timeouts;
 use crate::core::{Core, Routing};
 use crate::decide::{self, Judged, Understood};
 use crate::forward::{self, Attempts, Begun, Fault, Served};
+use crate::models_list;
 use crate::reply::{self, Head};
 use crate::rt;
-use crate::snapshot::{Named, model_row, unix_day};
+use crate::snapshot::Named;
 use crate::stats::AttemptResult;
 use crate::upstream::{Connection, Pool};
 use arrayvec::ArrayString;
+use models::Dialect;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Instant;
 use store::Outcome;
-use wire::dialect::Codec;
 use wire::dialect::openai_chat::OpenAiChat;
 use wire::refusal::{Kind, Refusal};
 
@@ -81,8 +82,16 @@ async fn request(core: &Core, client: &mut Client) -> Result<(), Stop> {
         plan: &plan,
     };
     let mut attempts = Attempts::default();
-    let served =
-        forward::forward(core, &routing, client, &arrived, &understood, &plan, &mut attempts).await;
+    let served = forward::forward(
+        core,
+        &routing,
+        client,
+        &arrived,
+        &understood,
+        (entry.id, &plan),
+        &mut attempts,
+    )
+    .await;
     match served {
         Ok(served) => stream(core, &routing, client, &entry, served, &attempts).await,
         Err(stop) => {
@@ -111,9 +120,9 @@ async fn stream(
 ) -> Result<(), Stop> {
     match std::mem::replace(
         &mut served.answer,
-        Begun::Whole { body: 0..0, facts: Default::default(), reusable: false },
+        Begun::Whole { body: 0..0, translated: None, facts: Default::default(), reusable: false },
     ) {
-        Begun::Whole { body, facts, reusable } => {
+        Begun::Whole { body, translated, facts, reusable } => {
             let ending = Ending {
                 outcome: Outcome::Complete,
                 status: 200,
@@ -131,6 +140,7 @@ async fn stream(
                 ending,
             )
             .map_err(|error| unaccounted(&error))?;
+            let body = (body, translated);
             write_whole(core, routing, client, entry, served, attempts, body, reusable).await
         }
         Begun::Stream { relay, reusable } => {
@@ -147,15 +157,23 @@ async fn write_whole(
     entry: &Entry<'_>,
     served: Served<'_>,
     attempts: &Attempts,
-    body: std::ops::Range<usize>,
+    (body, translated): (std::ops::Range<usize>, Option<Vec<u8>>),
     reusable: bool,
 ) -> Result<(), Stop> {
     let limit = Timeouts::of(routing.snapshot.timeouts.write_ms);
+    if let Some(translated) = translated {
+        begin_answer(core, client, entry, &served, attempts)
+            .field("Content-Type", "application/json")
+            .body_of(translated.len());
+        give_back(&core.pool, &served.way.origin, served.connection, reusable);
+        client.outgoing.extend_from_slice(&translated);
+        return client.send(0, limit).await;
+    }
     begin_answer(core, client, entry, &served, attempts)
         .field("Content-Type", "application/json")
         .body_of(body.len());
     let mut connection = served.connection;
-    let origin = &served.target.origin;
+    let origin = &served.way.origin;
     if body.len() <= ONE_WRITE_MAX {
         client.outgoing.extend_from_slice(&connection.incoming[body]);
         // The connection is free for others while this client reads.
@@ -254,8 +272,7 @@ async fn relay_stream(
         Err(fault) => {
             forward::failed(core, routing, served.attempt.offer, fault);
             // The client sees an error event, and never an end that did not happen.
-            let codec = entry.understood.codec;
-            relay.replace_rest(|out| codec.write_stream_error(&fault.refusal, out));
+            relay.refuse(&fault.refusal, &hex(entry.id));
         }
     }
     let accounted =
@@ -302,7 +319,7 @@ async fn finish_message(
         }
     }
     if served.connection.incoming.is_empty() {
-        give_back(&core.pool, &served.target.origin, served.connection, true);
+        give_back(&core.pool, &served.way.origin, served.connection, true);
     }
 }
 
@@ -361,6 +378,12 @@ fn begin_answer<'c>(
     let closes = client.must_close;
     let mut head = Head::begin(&mut client.outgoing, 200, &core.date.borrow());
     let request_id = entry.arrived.request_id.as_deref().unwrap_or(&id);
+    if entry.understood.codec.dialect() == Dialect::AnthropicMessages {
+        head.field("Request-Id", request_id);
+    }
+    if !served.dropped.is_empty() {
+        head.field("X-Pointsman-Dropped", &served.dropped.header());
+    }
     head.field("X-Request-Id", request_id)
         .field("X-Pointsman-Decision-Id", &id)
         .field("X-Pointsman-Model", &served.target.model)
@@ -387,8 +410,10 @@ async fn simple(
     let body: Vec<u8> = match &arrived.wants {
         Wants::Chat(_) => return Err(Refusal::new(Kind::Internal).into()),
         Wants::Route => route_body(core, routing, client, arrived).await?,
-        Wants::Models => routing.snapshot.models_list.clone(),
-        Wants::Model(name) => model_body(routing, name)?,
+        Wants::CountTokens(_) => count_body(client, arrived)?,
+        Wants::Models(dialect) => routing.snapshot.models_list(*dialect).to_vec(),
+        Wants::Model(dialect, name) => model_body(routing, *dialect, name)?,
+        Wants::Root => b"{\"name\":\"pointsman\"}".to_vec(),
         Wants::Health => b"{\"status\":\"ok\"}".to_vec(),
         Wants::Ready if core.shared.phase.is_ready() => b"{\"status\":\"ready\"}".to_vec(),
         Wants::Ready => return Err(Refusal::new(Kind::ShuttingDown).into()),
@@ -399,7 +424,15 @@ async fn simple(
     client.send(0, Timeouts::of(routing.snapshot.timeouts.write_ms)).await
 }
 
-fn model_body(routing: &Routing, name: &str) -> Result<Vec<u8>, Stop> {
+/// An estimate: what counts exactly is the provider that will be asked, and which that is, is not
+/// known before.
+fn count_body(client: &Client, arrived: &Arrived) -> Result<Vec<u8>, Stop> {
+    let understood: Understood = decide::parse(client, arrived)?;
+    let tokens = understood.parsed.input_tokens();
+    Ok(format!("{{\"input_tokens\":{tokens}}}").into_bytes())
+}
+
+fn model_body(routing: &Routing, dialect: Dialect, name: &str) -> Result<Vec<u8>, Stop> {
     let snapshot = &routing.snapshot;
     let unknown = || {
         Refusal::new(Kind::UnknownModel)
@@ -408,11 +441,8 @@ fn model_body(routing: &Routing, name: &str) -> Result<Vec<u8>, Stop> {
     };
     let name = wire::endpoint::percent_decoded(name).ok_or_else(unknown)?;
     let row = match snapshot.named(&name).ok_or_else(unknown)? {
-        Named::Auto(_) => model_row(&name, "pointsman", 0),
-        Named::Model(ix) => {
-            let model = snapshot.catalogue.model(ix);
-            model_row(model.id(), model.lab(), unix_day(model.released()))
-        }
+        Named::Auto(_) => models_list::alias(dialect, &name),
+        Named::Model(ix) => models_list::model(dialect, snapshot.catalogue.model(ix)),
     };
     Ok(row.to_string().into_bytes())
 }
@@ -443,8 +473,10 @@ async fn refuse(core: &Core, client: &mut Client, stop: Stop) -> bool {
     client.must_close |= refusal.closes() || core.shared.phase.is_leaving();
     client.settle_close();
     let mut body = Vec::with_capacity(256);
-    OpenAiChat.write_refusal(&refusal, &mut body);
+    let codec = wire::dialect::codec(client.dialect).unwrap_or(&OpenAiChat);
     let id = hex(core.new_id(crate::core::unix_now().1));
+    codec.write_refusal(&refusal, &id, &mut body);
+    let refusal = refusal.clone().with_status(codec.refusal_status(&refusal));
     let allow = (refusal.kind == Kind::MethodNotAllowed).then_some(refusal.param.as_deref());
     let date = core.date.borrow().clone();
     let closes = client.must_close;

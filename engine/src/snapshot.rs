@@ -2,18 +2,19 @@
 //! the control thread, replaced whole; a request keeps the one that it began with.
 
 use crate::config::{Config, Limits, Timeouts};
+use crate::models_list;
+use crate::target::{Endpoint, Target};
 use crate::tls;
 use crate::upstream::{BaseUrl, Origin};
 use arc_swap::ArcSwap;
 use govern::{KeyHasher, KeyTable};
-use models::catalogue::{Auth, Catalogue, MaxTokensField, ModelIx, OfferIx, ProviderView};
+use models::catalogue::{Auth, Catalogue, ModelIx, OfferIx, ProviderView};
 use models::{Dialect, Prices};
 use route::{Columns, Strategy};
 use rustls::ClientConfig;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
-use wire::dialect::{Codec, Outgoing, UsageRules};
 
 /// One consistent state of everything that routing needs.
 pub struct Snapshot {
@@ -29,47 +30,14 @@ pub struct Snapshot {
     pub aliases: HashMap<String, Option<Strategy>>,
     /// Strategy of plain `auto`.
     pub strategy: Strategy,
-    /// The body of `GET /v1/models`.
-    pub models_list: Vec<u8>,
+    /// The body of `GET /v1/models`, in OpenAI's form and in Anthropic's.
+    models_lists: [Vec<u8>; 2],
     /// Limits of requests.
     pub limits: Limits,
     /// Limits of waits.
     pub timeouts: Timeouts,
     /// Origins that have to be resolved.
     pub origins: Vec<Arc<Origin>>,
-}
-
-/// How one offer is called.
-pub struct Target {
-    /// Where.
-    pub origin: Arc<Origin>,
-    /// The request head up to the digits of its `Content-Length`.
-    pub head: Arc<[u8]>,
-    /// In which dialect.
-    pub codec: &'static dyn Codec,
-    /// The provider's name for the model, fit to stand in a JSON string.
-    pub wire_id: String,
-    /// Whether the provider can tell the usage of a stream.
-    pub asks_usage: bool,
-    /// The provider's name for the output limit.
-    pub max_output_field: &'static str,
-    /// How its counts are to be read.
-    pub usage_rules: UsageRules,
-    /// Our name of the model.
-    pub model: String,
-    /// Our name of the provider.
-    pub provider: String,
-}
-
-impl Target {
-    /// What changes in a request to this target.
-    pub fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing {
-            model: &self.wire_id,
-            asks_usage: self.asks_usage,
-            max_output_field: Some(self.max_output_field),
-        }
-    }
 }
 
 /// The keys, which change more often than the rest.
@@ -96,6 +64,11 @@ impl Snapshot {
             Some(strategy) => Some(Named::Auto(*strategy)),
             None => self.catalogue.find_model(name).map(Named::Model),
         }
+    }
+
+    /// The body of `GET /v1/models` for a client of that dialect.
+    pub fn models_list(&self, dialect: Dialect) -> &[u8] {
+        &self.models_lists[usize::from(dialect == Dialect::AnthropicMessages)]
     }
 
     /// How `offer` is called.
@@ -165,9 +138,8 @@ impl Builder {
     ) -> Result<(Snapshot, Vec<(String, ProviderState)>), String> {
         let mut states = Vec::with_capacity(catalogue.provider_count());
         let mut enabled = Vec::with_capacity(catalogue.provider_count());
-        /// Where an endpoint is, and the head of every request to it.
-        type Reached = (Arc<Origin>, Arc<[u8]>);
-        let mut endpoints: HashMap<(u16, Dialect), Reached> = HashMap::new();
+        // By provider and dialect: where it is, and what opens it.
+        let mut endpoints: HashMap<(u16, Dialect), Endpoint<'_>> = HashMap::new();
         for provider in catalogue.providers() {
             let key = match key_of(provider, &secret) {
                 Ok(key) => key,
@@ -191,8 +163,9 @@ impl Builder {
                     )
                 })?;
                 let origin = self.origin(&url)?;
-                let head = head_of(&url, codec, endpoint.auth(), key.as_deref(), provider);
-                endpoints.insert((provider.ix().0, endpoint.dialect()), (origin, head.into()));
+                let (auth, key) = (endpoint.auth(), key.clone());
+                let reached = Endpoint::new(codec, origin, url, auth, key, provider);
+                endpoints.insert((provider.ix().0, endpoint.dialect()), reached);
                 any = true;
             }
             enabled.push(any);
@@ -203,30 +176,17 @@ impl Builder {
         let columns = Arc::new(Columns::build(
             &catalogue,
             |provider| enabled[usize::from(provider.0)],
-            |dialect| wire::dialect::codec(dialect).is_some(),
+            |dialect| wire::dialect::chat(dialect).map(|chat| chat.cannot()),
         ));
         let targets = catalogue
             .offers()
             .map(|offer| {
-                let dialect = offer
-                    .dialects()
-                    .find(|&dialect| endpoints.contains_key(&(offer.provider().0, dialect)))?;
-                let (origin, head) = endpoints.get(&(offer.provider().0, dialect))?;
                 let provider = catalogue.provider(offer.provider());
-                Some(Target {
-                    origin: Arc::clone(origin),
-                    head: Arc::clone(head),
-                    codec: wire::dialect::codec(dialect)?,
-                    wire_id: json_escaped(offer.wire_id()),
-                    asks_usage: offer.quirks().usage_in_stream,
-                    max_output_field: match offer.quirks().max_tokens_field {
-                        MaxTokensField::MaxTokens => "max_tokens",
-                        MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
-                    },
-                    usage_rules: UsageRules { reasoning_apart: offer.quirks().reasoning_apart },
-                    model: catalogue.model(offer.model()).id().to_owned(),
-                    provider: provider.id().to_owned(),
-                })
+                let ways = offer.dialects().filter_map(|dialect| {
+                    let endpoint = endpoints.get(&(offer.provider().0, dialect))?;
+                    Some(endpoint.way(offer.wire_id()))
+                });
+                Target::new(offer, catalogue.model(offer.model()), provider, ways.collect())
             })
             .collect();
 
@@ -243,9 +203,9 @@ impl Builder {
 
         self.generation += 1;
         let mut origins: Vec<Arc<Origin>> = Vec::new();
-        for (origin, _) in endpoints.into_values() {
-            if origin.is_named() && !origins.iter().any(|known| Arc::ptr_eq(known, &origin)) {
-                origins.push(origin);
+        for Endpoint { origin, .. } in endpoints.values() {
+            if origin.is_named() && !origins.iter().any(|known| Arc::ptr_eq(known, origin)) {
+                origins.push(Arc::clone(origin));
             }
         }
         let mut snapshot = Snapshot {
@@ -255,12 +215,13 @@ impl Builder {
             targets,
             aliases,
             strategy: config.routing.strategy.map_or(Strategy::Balanced, |name| name.0),
-            models_list: Vec::new(),
+            models_lists: Default::default(),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             origins,
         };
-        snapshot.models_list = models_list(&snapshot);
+        let list = |dialect| models_list::whole(&snapshot, dialect);
+        snapshot.models_lists = [list(Dialect::OpenAiChat), list(Dialect::AnthropicMessages)];
         Ok((snapshot, states))
     }
 
@@ -292,72 +253,6 @@ fn key_of(
         Some(_) => Err(ProviderState::BadKey { env: env.to_owned() }),
         None => Err(ProviderState::NoKey { env: env.to_owned() }),
     }
-}
-
-/// The head of every request to an endpoint, up to the digits of its `Content-Length`.
-fn head_of(
-    url: &BaseUrl,
-    codec: &dyn Codec,
-    auth: Auth,
-    key: Option<&str>,
-    provider: ProviderView<'_>,
-) -> Vec<u8> {
-    let path = match codec.dialect() {
-        Dialect::OpenAiChat => "/chat/completions",
-        Dialect::OpenAiResponses => "/responses",
-        Dialect::OpenAiEmbeddings => "/embeddings",
-        Dialect::AnthropicMessages => "/v1/messages",
-        _ => "",
-    };
-    let mut head = format!("POST {}{path} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority());
-    if let (Some(key), Some((name, prefix))) = (key, auth.header()) {
-        head.push_str(&format!("{name}: {prefix}{key}\r\n"));
-    }
-    for (name, value) in provider.headers() {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str(concat!(
-        "Content-Type: application/json\r\n",
-        "Accept: application/json, text/event-stream\r\n",
-        "Accept-Encoding: identity\r\n",
-        "User-Agent: pointsman/",
-        env!("CARGO_PKG_VERSION"),
-        "\r\nContent-Length: "
-    ));
-    head.into_bytes()
-}
-
-fn json_escaped(text: &str) -> String {
-    let mut quoted = Vec::new();
-    wire::json::write_string(text, &mut quoted);
-    String::from_utf8_lossy(&quoted[1..quoted.len() - 1]).into_owned()
-}
-
-/// The body of `GET /v1/models`: the aliases, then every model that can be called.
-fn models_list(snapshot: &Snapshot) -> Vec<u8> {
-    let mut aliases: Vec<&String> = snapshot.aliases.keys().collect();
-    aliases.sort_unstable();
-    let alias_rows = aliases.iter().map(|alias| model_row(alias, "pointsman", 0));
-    let callable = snapshot.catalogue.models().filter(|model| {
-        OfferIx::each(snapshot.catalogue.offers_of(model.ix()))
-            .any(|offer| snapshot.target(offer).is_some())
-    });
-    let model_rows =
-        callable.map(|model| model_row(model.id(), model.lab(), unix_day(model.released())));
-    let data: Vec<_> = alias_rows.chain(model_rows).collect();
-    serde_json::json!({"object": "list", "data": data}).to_string().into_bytes()
-}
-
-/// One model in OpenAI's form. `created` is in seconds of Unix time.
-pub fn model_row(id: &str, owned_by: &str, created: i64) -> serde_json::Value {
-    serde_json::json!({"id": id, "object": "model", "created": created, "owned_by": owned_by})
-}
-
-/// Seconds of Unix time at the start of a day `YYYY-MM-DD`; 0 when unknown.
-pub fn unix_day(day: Option<&str>) -> i64 {
-    day.and_then(|day| day.parse::<jiff::civil::Date>().ok())
-        .and_then(|day| day.to_zoned(jiff::tz::TimeZone::UTC).ok())
-        .map_or(0, |zoned| zoned.timestamp().as_second())
 }
 
 /// What the control thread publishes and the cores read.

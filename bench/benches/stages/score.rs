@@ -12,7 +12,10 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let catalogue = catalogue.expect("the built-in catalogue is sound");
     let offers = [
         ("2,000 offers", Columns::from_rows(fixture::offers(2_000))),
-        ("the catalogue", Columns::build(&catalogue, |_| true, |_| true)),
+        (
+            "the catalogue",
+            Columns::build(&catalogue, |_| true, |_| Some(models::Capabilities::NONE)),
+        ),
     ];
     let mut group = criterion.benchmark_group("score");
     for (name, columns) in offers {

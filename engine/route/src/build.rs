@@ -8,33 +8,37 @@ use crate::{Columns, Exclusion, OfferRow, Prior, ProviderIx};
 impl Columns {
     /// The columns of a catalogue, for a gateway with these providers and dialects. `enabled`:
     /// whether a provider has its credential (one that the catalogue switches off stays off). `supported`: whether an offer can
-    /// be reached in that dialect by this program.
+    /// be reached in that dialect by this program, and then what nobody can ask for in it.
     pub fn build(
         catalogue: &Catalogue,
         enabled: impl Fn(ProviderIx) -> bool,
-        supported: impl Fn(Dialect) -> bool,
+        supported: impl Fn(Dialect) -> Option<Capabilities>,
     ) -> Columns {
         let thinks: Vec<bool> =
             catalogue.models().map(|model| thinks_by_itself(catalogue, model)).collect();
         Columns::from_rows(catalogue.offers().map(|offer| {
             let model = catalogue.model(offer.model());
             let provider = catalogue.provider(offer.provider());
-            let reachable = offer.dialects().any(|dialect| {
-                let endpoint = provider.endpoint(dialect);
-                supported(dialect) && endpoint.is_some_and(|endpoint| endpoint.is_ready())
+            // What the model can do, as far as one of the dialects can say it.
+            let could = offer.caps() | Capabilities::ALTERNATIVES;
+            let says = offer.dialects().filter_map(|dialect| {
+                provider.endpoint(dialect).filter(|endpoint| endpoint.is_ready())?;
+                supported(dialect).map(|cannot| could.without(cannot))
             });
+            let caps = says.reduce(|all, more| all | more);
             let retired = [model.status(), offer.status()].contains(&Status::Retired);
             let excluded = if retired {
                 Some(Exclusion::Retired)
             } else if !provider.enabled() || !enabled(provider.ix()) {
                 Some(Exclusion::ProviderDisabled)
-            } else if model.kind() != ModelKind::Chat || !reachable {
+            } else if model.kind() != ModelKind::Chat || caps.is_none() {
                 Some(Exclusion::DialectUnsupported)
             } else {
                 None
             };
             OfferRow {
                 excluded,
+                caps: caps.unwrap_or_default(),
                 thinks: thinks[offer.model().0 as usize]
                     && offer.caps().covers(Capabilities::REASONING),
                 prior: match provider.kind() {
@@ -103,8 +107,8 @@ mod tests {
         source.compile().expect("the shipped data are valid")
     }
 
-    fn openai_form(dialect: Dialect) -> bool {
-        dialect == Dialect::OpenAiChat
+    fn openai_form(dialect: Dialect) -> Option<Capabilities> {
+        (dialect == Dialect::OpenAiChat).then_some(Capabilities::NONE)
     }
 
     fn plan_at(columns: Arc<Columns>, ask: &Ask) -> Result<Plan, NoCandidate> {
@@ -116,7 +120,7 @@ mod tests {
     fn every_offer_is_a_row_or_left_out() {
         let catalogue = builtin();
         let openai = catalogue.find_provider("openai").expect("is shipped");
-        let all = Columns::build(&catalogue, |_| true, |_| true);
+        let all = Columns::build(&catalogue, |_| true, |_| Some(Capabilities::NONE));
         let one = Columns::build(&catalogue, |provider| provider == openai, openai_form);
         for columns in [&all, &one] {
             let count = columns.len() + columns.left_out().len();

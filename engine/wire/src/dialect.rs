@@ -14,11 +14,16 @@ use crate::chat::Chat;
 use crate::refusal::Refusal;
 use crate::request::Parsed;
 use models::{Dialect, Usage};
+use std::borrow::Cow;
 
 /// One dialect, both ways. No state: what a stream has to remember stands in the caller.
 pub trait Codec: Sync {
     /// Which one it is.
     fn dialect(&self) -> Dialect;
+
+    /// The path of a request behind a provider's base URL. `model` is the provider's name for it, as
+    /// it stands in the catalogue.
+    fn path(&self, model: &str, streams: bool) -> Cow<'static, str>;
 
     /// Reads a client's request body.
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal>;

@@ -10,12 +10,16 @@ use models::Dialect;
 pub enum Endpoint<'p> {
     /// A conversation in that dialect.
     Chat(Dialect),
+    /// How long a conversation in that dialect is, in tokens.
+    CountTokens(Dialect),
     /// The list of models.
     Models,
     /// One model, by its name as it stands in the path (perhaps percent-encoded).
     Model(&'p str),
     /// The dry run of a routing decision.
     Route,
+    /// The root, at which clients look whether anybody is there before they ask.
+    Root,
     /// Whether the process lives.
     Healthz,
     /// Whether it takes requests.
@@ -27,8 +31,13 @@ impl<'p> Endpoint<'p> {
     pub fn of(path: &'p str) -> Option<Endpoint<'p>> {
         Some(match path {
             "/v1/chat/completions" | "/chat/completions" => Endpoint::Chat(Dialect::OpenAiChat),
+            "/v1/messages" | "/messages" => Endpoint::Chat(Dialect::AnthropicMessages),
+            "/v1/messages/count_tokens" | "/messages/count_tokens" => {
+                Endpoint::CountTokens(Dialect::AnthropicMessages)
+            }
             "/v1/models" | "/models" => Endpoint::Models,
             "/v1/route" => Endpoint::Route,
+            "/" => Endpoint::Root,
             "/healthz" => Endpoint::Healthz,
             "/readyz" => Endpoint::Readyz,
             _ => {
@@ -44,7 +53,7 @@ impl<'p> Endpoint<'p> {
     /// The methods that it answers, as the `Allow` field lists them.
     pub fn allow(self) -> &'static str {
         match self {
-            Endpoint::Chat(_) | Endpoint::Route => "POST",
+            Endpoint::Chat(_) | Endpoint::CountTokens(_) | Endpoint::Route => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -52,14 +61,24 @@ impl<'p> Endpoint<'p> {
     /// Whether it answers `method`.
     pub fn takes(self, method: Method) -> bool {
         match self {
-            Endpoint::Chat(_) | Endpoint::Route => method == Method::Post,
+            Endpoint::Chat(_) | Endpoint::CountTokens(_) | Endpoint::Route => {
+                method == Method::Post
+            }
             _ => matches!(method, Method::Get | Method::Head),
+        }
+    }
+
+    /// In which dialect it answers, when the path says so.
+    pub fn dialect(self) -> Option<Dialect> {
+        match self {
+            Endpoint::Chat(dialect) | Endpoint::CountTokens(dialect) => Some(dialect),
+            _ => None,
         }
     }
 
     /// Whether a key is needed. Everything but the probes of a load balancer needs one.
     pub fn is_protected(self) -> bool {
-        !matches!(self, Endpoint::Healthz | Endpoint::Readyz)
+        !matches!(self, Endpoint::Root | Endpoint::Healthz | Endpoint::Readyz)
     }
 }
 
@@ -102,7 +121,8 @@ mod tests {
             "/healthz/",
             "/healthz/../v1/models",
             "/v1/chat/completions/",
-            "/",
+            "/v1/messages/",
+            "/v1/messages/batches",
             "",
             "/metrics",
             "/admin",

@@ -5,6 +5,7 @@
 //! decides framing, routing and rights, read once. Never: bodies (see [`crate::chunked`]) or I/O.
 
 use crate::refusal::{Kind, Refusal};
+use arrayvec::ArrayVec;
 use std::mem::MaybeUninit;
 
 /// Largest head, request or response, in bytes.
@@ -13,6 +14,8 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const FIELDS_MAX: usize = 128;
 /// Longest field line (name and value), in bytes.
 pub const FIELD_BYTES_MAX: usize = 16 * 1024;
+/// Most fields of a client that go along to a provider.
+pub const FORWARDED_MAX: usize = 24;
 /// Longest request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
@@ -63,6 +66,10 @@ pub struct RequestHead<'b> {
     pub strategy: Option<&'b str>,
     /// `x-request-id`, when it is short and harmless enough to be given back.
     pub request_id: Option<&'b str>,
+    /// `anthropic-version`: who sends it speaks Anthropic's dialect, whatever the path.
+    pub anthropic_version: Option<&'b str>,
+    /// Fields that go along to a provider of Anthropic's dialect as they are: see [`FORWARDED`].
+    pub forwarded: ArrayVec<(&'b str, &'b str), FORWARDED_MAX>,
     /// Bytes of the head, the empty line included.
     pub len: usize,
 }
@@ -144,7 +151,9 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     let mut facts = FieldFacts::default();
     let mut expects_continue = false;
     let mut credential: Option<&'b str> = None;
-    let (mut strategy, mut request_id) = (None, None);
+    let (mut strategy, mut request_id, mut anthropic_version) = (None, None, None);
+    let mut forwarded = ArrayVec::new();
+    let forwards = path_of(target)?.ends_with("/messages");
     let mut hosts = 0;
     for field in parsed.headers.iter() {
         let (name, value) = checked_field(field.name, field.value)?;
@@ -183,6 +192,11 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
             strategy = visible(value);
         } else if is(name, "x-request-id") {
             request_id = visible(value).filter(|id| is_request_id(id));
+        } else if is(name, "anthropic-version") {
+            anthropic_version = visible(value);
+        } else if forwards && is_forwarded(name) {
+            // What does not fit says nothing that a provider must know.
+            let _ = visible(value).map(|value| forwarded.try_push((name, value)));
         }
     }
     if hosts > 1 || (hosts == 0 && version_minor == 1) {
@@ -199,7 +213,22 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
         credential,
         strategy,
         request_id,
+        anthropic_version,
+        forwarded,
         len: bytes.len(),
+    })
+}
+
+/// Names, or with a `*` beginnings of names, of fields that a provider of Anthropic's dialect gets as
+/// the client sent them: which features it wants, and what it is.
+const FORWARDED: [&str; 4] = ["anthropic-beta", "user-agent", "x-app", "x-stainless-*"];
+
+fn is_forwarded(name: &str) -> bool {
+    FORWARDED.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => {
+            name.get(..start.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(start))
+        }
+        None => is(name, known),
     })
 }
 

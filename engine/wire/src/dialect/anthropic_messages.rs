@@ -21,6 +21,7 @@ use crate::json::{self, Cursor, JsonError, Kind, Patch};
 use crate::refusal::{self, Refusal};
 use crate::request::Parsed;
 use models::{Capabilities, Dialect, Usage};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct AnthropicMessages;
@@ -28,6 +29,10 @@ pub struct AnthropicMessages;
 impl Codec for AnthropicMessages {
     fn dialect(&self) -> Dialect {
         Dialect::AnthropicMessages
+    }
+
+    fn path(&self, _: &str, _: bool) -> Cow<'static, str> {
+        Cow::Borrowed("/v1/messages")
     }
 
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {

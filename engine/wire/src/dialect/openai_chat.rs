@@ -18,6 +18,7 @@ use crate::refusal::{self, Refusal};
 use crate::request::{Member, Parsed, Shape, Text};
 use arrayvec::ArrayVec;
 use models::{Capabilities, Dialect, Tokens, Usage, UsageSource};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct OpenAiChat;
@@ -25,6 +26,10 @@ pub struct OpenAiChat;
 impl Codec for OpenAiChat {
     fn dialect(&self) -> Dialect {
         Dialect::OpenAiChat
+    }
+
+    fn path(&self, _: &str, _: bool) -> Cow<'static, str> {
+        Cow::Borrowed("/chat/completions")
     }
 
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {

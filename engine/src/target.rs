@@ -1,0 +1,219 @@
+//! How one offer is called: where, in which dialects, with which head, and what its provider wants
+//! said differently.
+//!
+//! In: the catalogue's view of an offer, when a snapshot is built. Out: [`Target`] with a [`Way`] for
+//! each dialect that is spoken here. Never: a decision between offers.
+
+use crate::upstream::{BaseUrl, Origin};
+use models::catalogue::{Auth, MaxTokensField, ModelView, OfferView, ProviderView, Quirks};
+use models::{Capabilities, Dialect};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use wire::chat::{self, Chat, Efforts, Issuer, ReadRules};
+use wire::dialect::{Codec, Outgoing, UsageRules};
+
+/// How one offer is called.
+pub struct Target {
+    /// The dialects in which it can be reached, the provider's preferred one first. Never empty.
+    pub ways: Vec<Way>,
+    /// The provider's name for the model, fit to stand in a JSON string.
+    pub wire_id: String,
+    /// Where the provider departs from its dialect.
+    pub quirks: Quirks,
+    /// What it can do.
+    pub caps: Capabilities,
+    /// The most output tokens.
+    pub max_output: u32,
+    /// The efforts that the model knows.
+    pub efforts: Efforts,
+    /// Our name of the model.
+    pub model: String,
+    /// Our name of the provider.
+    pub provider: String,
+}
+
+/// One dialect in which an offer can be reached.
+pub struct Way {
+    /// Where.
+    pub origin: Arc<Origin>,
+    heads: Arc<Heads>,
+    /// The dialect.
+    pub codec: &'static dyn Codec,
+    /// Its translator, if it holds conversations.
+    pub chat: Option<&'static dyn Chat>,
+    /// Whose state an answer holds.
+    pub issuer: Issuer,
+}
+
+impl Target {
+    /// A target for `offer`; `None` when it has no way.
+    pub fn new(
+        offer: OfferView<'_>,
+        model: ModelView<'_>,
+        provider: ProviderView<'_>,
+        ways: Vec<Way>,
+    ) -> Option<Target> {
+        (!ways.is_empty()).then(|| Target {
+            ways,
+            wire_id: json_escaped(offer.wire_id()),
+            quirks: offer.quirks(),
+            caps: offer.caps(),
+            max_output: offer.max_output(),
+            efforts: Efforts::of(model.efforts()),
+            model: model.id().to_owned(),
+            provider: provider.id().to_owned(),
+        })
+    }
+
+    /// The way for a client of that dialect with those needs: its own dialect, in which nothing is
+    /// lost, else the first that can say what it asks.
+    pub fn way(&self, client: Dialect, needs: Capabilities) -> &Way {
+        let same = self.ways.iter().find(|way| way.codec.dialect() == client);
+        let able = || {
+            let says = |way: &&Way| {
+                way.chat.is_some_and(|chat| chat.cannot().without(needs) == chat.cannot())
+            };
+            self.ways.iter().find(says)
+        };
+        // A target has a way, see `new`.
+        same.or_else(able).unwrap_or(&self.ways[0])
+    }
+
+    /// What changes in a request that passes to this target in its own dialect.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            model: &self.wire_id,
+            asks_usage: self.quirks.usage_in_stream,
+            max_output_field: Some(match self.quirks.max_tokens_field {
+                MaxTokensField::MaxTokens => "max_tokens",
+                MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
+            }),
+        }
+    }
+
+    /// What the writer of a translated request has to know.
+    pub fn facts(&self, way: &Way) -> chat::Target<'_> {
+        chat::Target {
+            model: &self.wire_id,
+            issuer: way.issuer,
+            quirks: self.quirks,
+            caps: self.caps,
+            max_output: self.max_output,
+            efforts: self.efforts,
+        }
+    }
+
+    /// How its counts are to be read.
+    pub fn usage_rules(&self) -> UsageRules {
+        UsageRules { reasoning_apart: self.quirks.reasoning_apart }
+    }
+
+    /// What the reader of its answers has to know.
+    pub fn read_rules(&self, way: &Way) -> ReadRules {
+        ReadRules { usage: self.usage_rules(), issuer: way.issuer }
+    }
+}
+
+impl Way {
+    /// Begins a request: its head up to the digits of its `Content-Length`. `forwarded` are fields of
+    /// the client's head that go along, each with its line end.
+    pub fn write_head(&self, streams: bool, forwarded: &[u8], out: &mut Vec<u8>) {
+        let Heads { whole, bare } = &*self.heads;
+        if forwarded.is_empty() {
+            return out.extend_from_slice(&whole[usize::from(streams)]);
+        }
+        out.extend_from_slice(&bare[usize::from(streams)]);
+        out.extend_from_slice(forwarded);
+        out.extend_from_slice(CONTENT_LENGTH.as_bytes());
+    }
+}
+
+/// Heads of requests up to the digits of their `Content-Length`, for a whole answer and for a
+/// streamed one.
+struct Heads {
+    whole: [Vec<u8>; 2],
+    /// Without the fields that a client's own take the place of.
+    bare: [Vec<u8>; 2],
+}
+
+/// Where a provider is reached in one dialect, and what opens it.
+pub struct Endpoint<'c> {
+    /// The dialect.
+    pub codec: &'static dyn Codec,
+    /// Where.
+    pub origin: Arc<Origin>,
+    /// The same in words.
+    pub url: BaseUrl,
+    /// How to show the key.
+    pub auth: Auth,
+    /// The key, if it needs one.
+    pub key: Option<String>,
+    /// Whose it is.
+    pub provider: ProviderView<'c>,
+    /// Heads by path: in most dialects there is one for all offers.
+    heads: RefCell<HashMap<[String; 2], Arc<Heads>>>,
+}
+
+impl<'c> Endpoint<'c> {
+    /// An endpoint.
+    pub fn new(
+        codec: &'static dyn Codec,
+        origin: Arc<Origin>,
+        url: BaseUrl,
+        auth: Auth,
+        key: Option<String>,
+        provider: ProviderView<'c>,
+    ) -> Endpoint<'c> {
+        Endpoint { codec, origin, url, auth, key, provider, heads: RefCell::default() }
+    }
+
+    /// The way to the model that the provider calls `wire_id`.
+    pub fn way(&self, wire_id: &str) -> Way {
+        let paths = [false, true].map(|streams| self.codec.path(wire_id, streams).into_owned());
+        let heads = Arc::clone(self.heads.borrow_mut().entry(paths).or_insert_with_key(|paths| {
+            let head = |index: usize, is_bare| self.head(&paths[index], is_bare);
+            let whole = [head(0, false), head(1, false)];
+            Arc::new(Heads { whole, bare: [head(0, true), head(1, true)] })
+        }));
+        let dialect = self.codec.dialect();
+        Way {
+            origin: Arc::clone(&self.origin),
+            heads,
+            codec: self.codec,
+            chat: wire::dialect::chat(dialect),
+            issuer: Issuer::of(dialect, self.provider.id()),
+        }
+    }
+
+    fn head(&self, path: &str, is_bare: bool) -> Vec<u8> {
+        let Endpoint { url, auth, key, provider, .. } = self;
+        let mut head = format!("POST {}{path} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority());
+        if let (Some(key), Some((name, prefix))) = (key, auth.header()) {
+            head.push_str(&format!("{name}: {prefix}{key}\r\n"));
+        }
+        for (name, value) in provider.headers() {
+            if !(is_bare && name.eq_ignore_ascii_case("anthropic-version")) {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
+        head.push_str(concat!(
+            "Content-Type: application/json\r\n",
+            "Accept: application/json, text/event-stream\r\n",
+            "Accept-Encoding: identity\r\n",
+        ));
+        if !is_bare {
+            head.push_str(concat!("User-Agent: pointsman/", env!("CARGO_PKG_VERSION"), "\r\n"));
+            head.push_str(CONTENT_LENGTH);
+        }
+        head.into_bytes()
+    }
+}
+
+const CONTENT_LENGTH: &str = "Content-Length: ";
+
+fn json_escaped(text: &str) -> String {
+    let mut quoted = Vec::new();
+    wire::json::write_string(text, &mut quoted);
+    String::from_utf8_lossy(&quoted[1..quoted.len() - 1]).into_owned()
+}
