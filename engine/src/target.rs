@@ -5,7 +5,9 @@
 //! each dialect that is spoken here. Never: a decision between offers.
 
 use crate::upstream::{BaseUrl, Origin};
-use models::catalogue::{Auth, MaxTokensField, ModelView, OfferView, ProviderView, Quirks};
+use models::catalogue::{
+    Auth, EndpointView, MaxTokensField, ModelView, OfferView, ProviderView, Quirks,
+};
 use models::{Capabilities, Dialect};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -170,7 +172,7 @@ impl<'c> Endpoint<'c> {
 
     /// The way to the model that the provider calls `wire_id`.
     pub fn way(&self, wire_id: &str) -> Way {
-        let paths = [false, true].map(|streams| self.codec.path(wire_id, streams).into_owned());
+        let paths = [false, true].map(|streams| self.path(wire_id, streams));
         let heads = Arc::clone(self.heads.borrow_mut().entry(paths).or_insert_with_key(|paths| {
             let head = |index: usize, is_bare| self.head(&paths[index], is_bare);
             let whole = [head(0, false), head(1, false)];
@@ -186,9 +188,20 @@ impl<'c> Endpoint<'c> {
         }
     }
 
+    /// Path and query of requests for a model, whose name may stand in the provider's address.
+    fn path(&self, wire_id: &str, streams: bool) -> String {
+        let base = self.url.path.replace(&format!("{{{}}}", EndpointView::MODEL), wire_id);
+        let mut path = base + &self.codec.path(wire_id, streams);
+        for (name, value) in self.provider.query() {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(&format!("{name}={value}"));
+        }
+        path
+    }
+
     fn head(&self, path: &str, is_bare: bool) -> Vec<u8> {
         let Endpoint { url, auth, key, provider, .. } = self;
-        let mut head = format!("POST {}{path} HTTP/1.1\r\nHost: {}\r\n", url.path, url.authority());
+        let mut head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\n", url.authority());
         if let (Some(key), Some((name, prefix))) = (key, auth.header()) {
             head.push_str(&format!("{name}: {prefix}{key}\r\n"));
         }

@@ -143,7 +143,7 @@ pub(super) fn answer(bytes: &[u8]) {
                 assert!(answer.usage.is_none_or(|usage| usage.is_plausible()), "{answer:?}");
                 assert!(answer.content_bytes as usize <= bytes.len(), "{answer:?}");
             }
-            let event = codec.read_event(bytes, rules);
+            let event = codec.read_event(bytes, rules, None);
             assert!(event.usage.is_none_or(|usage| usage.is_plausible()), "{event:?}");
         }
     }
