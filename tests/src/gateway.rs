@@ -49,11 +49,23 @@ impl Setup {
         Setup::default()
     }
 
-    /// Adds a provider with its models.
+    /// Adds a provider with its models, which speaks OpenAI chat completions.
     #[must_use]
-    pub fn provider(mut self, id: &str, provider: &Handle, models: &[FakeModel]) -> Setup {
+    pub fn provider(self, id: &str, provider: &Handle, models: &[FakeModel]) -> Setup {
+        self.provider_in("openai-chat", id, provider, models)
+    }
+
+    /// Adds a provider with its models, which speaks that dialect.
+    #[must_use]
+    pub fn provider_in(
+        mut self,
+        dialect: &str,
+        id: &str,
+        provider: &Handle,
+        models: &[FakeModel],
+    ) -> Setup {
         self.config.push_str(&format!(
-            "[[provider]]\nid = \"{id}\"\nbase_url = \"{}\"\nauth = \"none\"\ndialects = [\"openai-chat\"]\n\n",
+            "[[provider]]\nid = \"{id}\"\nbase_url = \"{}\"\nauth = \"none\"\ndialects = [\"{dialect}\"]\n\n",
             provider.base_url()
         ));
         for FakeModel { id: model, ability, input, output } in models {
@@ -72,6 +84,13 @@ impl Setup {
     #[must_use]
     pub fn config(mut self, lines: &str) -> Setup {
         self.config.insert_str(0, &format!("{lines}\n"));
+        self
+    }
+
+    /// Adds tables to the configuration, behind those of the providers so far.
+    #[must_use]
+    pub fn config_after(mut self, lines: &str) -> Setup {
+        self.config.push_str(&format!("{lines}\n"));
         self
     }
 

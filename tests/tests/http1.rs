@@ -506,7 +506,6 @@ fn no_spelling_of_a_path_and_no_place_for_a_key_opens_anything() {
         "/v1/chat/completions%00",
         "/metrics",
         "/v1/keys",
-        "/",
         "*",
     ];
     let length = format!("Content-Length: {}\r\n", BODY.len());

@@ -234,7 +234,7 @@ impl Dialect for Chat {
 }
 
 /// A JSON string without its quotes.
-fn unquoted(body: &[u8], value: Range<usize>) -> Option<Range<usize>> {
+pub(super) fn unquoted(body: &[u8], value: Range<usize>) -> Option<Range<usize>> {
     let raw = &body[value.clone()];
     let is_string = raw.len() >= 2 && raw.starts_with(b"\"") && raw.ends_with(b"\"");
     is_string.then(|| value.start + 1..value.end - 1)

@@ -27,6 +27,7 @@ mod chat;
 mod connection;
 mod demo;
 mod dialect;
+mod messages;
 mod request;
 mod respond;
 mod script;
