@@ -57,7 +57,7 @@ fn events(answer: &Answer) -> (Vec<Value>, bool) {
         Some("text/event-stream; charset=utf-8"),
         "{answer:?}"
     );
-    let text = answer.text();
+    let text = answer.text().replace("\r\n", "\n");
     let data: Vec<&str> =
         text.split("\n\n").filter_map(|e| e.split("data: ").nth(1)).map(str::trim).collect();
     let ends = text.ends_with("data: [DONE]\n\n") || text.contains("event: message_stop");
