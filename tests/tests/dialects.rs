@@ -371,16 +371,14 @@ fn faults_are_the_same_in_translation() {
         let broken = Provider::start(Config { script: down, ..Config::default() }).unwrap();
         let sound = Provider::start(Config::default()).unwrap();
         let other = PROVIDERS.iter().find(|(other, _)| *other != dialect).unwrap();
-        let offers = format!(
-            "[[model]]\nid = \"fake/both\"\ncontext = 128000\nmax_output = 16384\ncan = [\"streaming\"]\n\
-             [[model.offers]]\nprovider = \"broken\"\nwire_id = \"b\"\nprice = {{ input = 1, output = 1 }}\n\
-             [[model.offers]]\nprovider = \"sound\"\nwire_id = \"s\"\nprice = {{ input = 2, output = 2 }}\n"
-        );
+        let offers = "[[model]]\nid = \"fake/both\"\ncontext = 128000\nmax_output = 16384\ncan = [\"streaming\"]\n\
+             [[model.offers]]\nprovider = \"broken\"\nwire_id = \"b\"\nprice = { input = 1, output = 1 }\n\
+             [[model.offers]]\nprovider = \"sound\"\nwire_id = \"s\"\nprice = { input = 2, output = 2 }\n";
         let gateway = Setup::new()
             .provider_in(dialect, "cut", &provider, &[model])
             .provider_in(other.0, "broken", &broken, &[])
             .provider_in(dialect, "sound", &sound, &[])
-            .config_after(&offers)
+            .config_after(offers)
             .start();
         let body = |model: &str| {
             json!({"model": model, "max_tokens": 50, "stream": true,

@@ -8,6 +8,7 @@ mod provider_request;
 mod request;
 mod stream;
 mod tools;
+mod usage;
 
 use super::{Answer, AnswerFault, Codec, Event, EventKind, Outgoing, UsageRules};
 use crate::chat::{
@@ -17,7 +18,7 @@ use crate::json::{self, Cursor, JsonError, JsonErrorKind, Kind, Patch, RawStr, S
 use crate::refusal::{self, Refusal};
 use crate::request::{Member, Parsed, Shape, Text};
 use arrayvec::ArrayVec;
-use models::{Capabilities, Dialect, Tokens, Usage, UsageSource};
+use models::{Capabilities, Dialect, Usage};
 use std::borrow::Cow;
 
 /// The dialect.
@@ -629,7 +630,7 @@ fn read_answer(body: &[u8], rules: UsageRules) -> Result<Result<Answer, AnswerFa
             Ok(())
         }
         b"usage" => {
-            answer.usage = read_usage(cursor, rules)?;
+            answer.usage = usage::read(cursor, rules)?;
             Ok(())
         }
         b"error" => {
@@ -665,7 +666,7 @@ fn read_chunk(data: &[u8], rules: UsageRules) -> Result<Event, JsonError> {
             Ok(())
         }
         b"usage" => {
-            event.usage = read_usage(cursor, rules)?;
+            event.usage = usage::read(cursor, rules)?;
             Ok(())
         }
         b"error" => {
@@ -730,74 +731,6 @@ fn read_choice(cursor: &mut Cursor<'_>, holder: &[u8]) -> Result<Choice, JsonErr
             .map(drop)
     })?;
     Ok(choice)
-}
-
-/// Reads a `usage` object into the normal form. `None` when it is null, lacks a count, or cannot be
-/// true: then the caller counts by itself.
-///
-/// The spellings are those of OpenAI, DeepSeek (`prompt_cache_hit_tokens`) and Moonshot
-/// (`cached_tokens` beside the sums).
-fn read_usage(cursor: &mut Cursor<'_>, rules: UsageRules) -> Result<Option<Usage>, JsonError> {
-    if cursor.kind()? != Kind::Object {
-        return cursor.skip().map(|_| None);
-    }
-    let (mut input, mut output) = (None, None);
-    let (mut cached, mut written, mut reasoning) = (0, 0, 0);
-    cursor.object(|key, cursor| {
-        match key.bytes {
-            b"prompt_tokens" => input = count(cursor)?,
-            b"completion_tokens" => output = count(cursor)?,
-            b"cached_tokens" | b"prompt_cache_hit_tokens" => {
-                cached = count(cursor)?.unwrap_or(u64::MAX);
-            }
-            b"prompt_tokens_details" if cursor.kind()? == Kind::Object => {
-                cursor.object(|key, cursor| {
-                    match key.bytes {
-                        b"cached_tokens" => cached = optional_count(cursor)?,
-                        b"cache_write_tokens" => written = optional_count(cursor)?,
-                        _ => drop(cursor.skip()?),
-                    }
-                    Ok(())
-                })?;
-            }
-            b"completion_tokens_details" if cursor.kind()? == Kind::Object => {
-                cursor.object(|key, cursor| {
-                    match key.bytes {
-                        b"reasoning_tokens" => reasoning = optional_count(cursor)?,
-                        _ => drop(cursor.skip()?),
-                    }
-                    Ok(())
-                })?;
-            }
-            _ => drop(cursor.skip()?),
-        }
-        Ok(())
-    })?;
-    let (Some(input), Some(output)) = (input, output) else { return Ok(None) };
-    let output: u64 = if rules.reasoning_apart { output.saturating_add(reasoning) } else { output };
-    let usage = Usage {
-        input: Tokens(input),
-        cached: Tokens(cached),
-        written_5m: Tokens(written),
-        written_1h: Tokens(0),
-        output: Tokens(output),
-        reasoning: Tokens(reasoning),
-        source: UsageSource::Provider,
-    };
-    Ok(usage.is_plausible().then_some(usage))
-}
-
-/// A count that may be null or missing, which is zero. A value that is no count becomes one that
-/// nobody can believe, so that the whole usage is set aside.
-fn optional_count(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
-    Ok(if cursor.null()? { 0 } else { count(cursor)?.unwrap_or(u64::MAX) })
-}
-
-fn count(cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
-    if cursor.kind()? != Kind::Number {
-        return cursor.skip().map(|_| None);
-    }
-    cursor.number().map(|text| text.parse().ok())
 }
 
 #[cfg(test)]

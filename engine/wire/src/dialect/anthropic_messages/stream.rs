@@ -71,10 +71,11 @@ impl Reader {
         })?;
         cursor.end()?;
         match said.kind {
-            b"content_block_delta" => match said.delta {
-                Some(mut delta) => self.delta(&mut delta, sink)?,
-                None => {}
-            },
+            b"content_block_delta" => {
+                if let Some(mut delta) = said.delta {
+                    self.delta(&mut delta, sink)?;
+                }
+            }
             b"message_start" => {
                 let mut id = None;
                 if let Some(mut message) = said.message {

@@ -1,7 +1,7 @@
 //! Whole answers: a provider's, read into the neutral form, and a client's, written from it.
 
-use super::read_usage;
 use super::tools::read_call;
+use super::usage;
 use crate::chat::names::ToolNames;
 use crate::chat::{
     Answer, Call, Choice, Finish, Json, Part, ReadRules, Reasoning, Request, Shown, Str, carry,
@@ -9,7 +9,6 @@ use crate::chat::{
 use crate::dialect::AnswerFault;
 use crate::json::write::{Array, Object};
 use crate::json::{Cursor, JsonError, Kind};
-use models::Usage;
 
 type Result<T> = std::result::Result<T, JsonError>;
 
@@ -36,7 +35,7 @@ pub(super) fn read<'b>(
                         Ok(())
                     })?;
                 }
-                b"usage" => answer.usage = read_usage(cursor, rules.usage)?,
+                b"usage" => answer.usage = usage::read(cursor, rules.usage)?,
                 b"service_tier" if cursor.kind()? == Kind::String => {
                     answer.service_tier = Some(cursor.string()?.into());
                 }
@@ -197,7 +196,7 @@ pub(super) fn write(
         }
     });
     if let Some(usage) = &answer.usage {
-        write_usage(usage, body.key("usage"));
+        usage::write(usage, body.key("usage"));
     }
     body.end();
 }
@@ -285,20 +284,4 @@ fn write_call(
             });
         }
     }
-}
-
-/// Writes the counts in OpenAI's form.
-pub(super) fn write_usage(usage: &Usage, out: &mut Vec<u8>) {
-    let Usage { input, cached, written_5m, written_1h, output, reasoning, source: _ } = usage;
-    let mut object = Object::begin(out);
-    object.number("prompt_tokens", input.0).number("completion_tokens", output.0);
-    object.number("total_tokens", input.0.saturating_add(output.0));
-    object.object("prompt_tokens_details", |details| {
-        details.number("cached_tokens", cached.0);
-        details.number("cache_write_tokens", written_5m.0.saturating_add(written_1h.0));
-    });
-    object.object("completion_tokens_details", |details| {
-        details.number("reasoning_tokens", reasoning.0);
-    });
-    object.end();
 }

@@ -1,8 +1,8 @@
 //! Streams: a provider's chunks, read into neutral events, and a client's, written from them.
 
-use super::answer::{finish_name, finish_of, write_usage};
-use super::read_usage;
+use super::answer::{finish_name, finish_of};
 use super::tools::read_call;
+use super::usage;
 use crate::chat::names::{Named, ToolNames};
 use crate::chat::{
     Event, Finish, Input, Json, KEPT_BYTES_MAX, ReadRules, Reasoning, Request, Shown, State, Str,
@@ -45,7 +45,7 @@ impl Reader {
     fn chunk(&mut self, data: &[u8], sink: &mut Sink<'_>) -> Result<()> {
         let mut cursor = Cursor::new(data)?;
         let mut choices = None;
-        let mut usage = None;
+        let mut counts = None;
         let mut id = None;
         let mut has_error = false;
         cursor.object(|key, cursor| {
@@ -54,7 +54,7 @@ impl Reader {
                     choices = Some(cursor.clone());
                     cursor.skip()?;
                 }
-                b"usage" => usage = read_usage(cursor, self.rules.usage)?,
+                b"usage" => counts = usage::read(cursor, self.rules.usage)?,
                 b"id" if cursor.kind()? == Kind::String => id = Some(cursor.string()?),
                 b"error" => {
                     has_error = !cursor.null()?;
@@ -79,7 +79,7 @@ impl Reader {
         if let Some(mut cursor) = choices {
             cursor.array(|cursor| self.choice(cursor, sink))?;
         }
-        if let Some(usage) = usage {
+        if let Some(usage) = counts {
             sink(0, Event::Usage(usage));
         }
         Ok(())
@@ -469,7 +469,7 @@ impl StreamWriter for Writer {
                 if let Some(usage) = self.usage.filter(|_| self.includes_usage) {
                     out.extend_from_slice(&self.head);
                     out.extend_from_slice(b"[],\"usage\":");
-                    write_usage(&usage, out);
+                    usage::write(&usage, out);
                     out.extend_from_slice(b"}\n\n");
                 }
                 out.extend_from_slice(b"data: [DONE]\n\n");
