@@ -277,7 +277,14 @@ fn load(
     // The place is chosen below, by what is measured.
     let options = LoadOptions { device: config.device.0, placement: None };
     let classifier = Classifier::load_with(folder, &runtime, options).map_err(refused)?;
-    let speed = classifier.measure().map_err(refused)?;
+    let mut speed = classifier.measure().map_err(refused)?;
+    if is_placed_by_speed(role, config) && speed.placement() == Placement::Threads {
+        // What else ran on the machine may have been in the way.
+        let again = classifier.measure().map_err(refused)?;
+        if again.p99_us < speed.p99_us {
+            speed = again;
+        }
+    }
     let placement = match (role, config.placement) {
         (Role::Second | Role::Observe, _) | (Role::Main, PlacementChoice::Threads) => {
             Placement::Threads
@@ -324,6 +331,10 @@ fn load(
         );
     }
     Ok(Arc::new(model))
+}
+
+fn is_placed_by_speed(role: Role, config: &ClassifierConfig) -> bool {
+    role == Role::Main && config.placement == PlacementChoice::Auto
 }
 
 fn refused(role: Role, folder: &Path, error: &ClassifierError) -> Refused {
