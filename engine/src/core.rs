@@ -348,8 +348,8 @@ impl Core {
         } else {
             routing.exchange(&self.shared.health.load());
         }
-        self.take_up_judge();
         self.judge.borrow_mut().send_comparisons(self);
+        self.take_up_judge();
         let (unix_s, _) = unix_now();
         if unix_s != self.unix_s.replace(unix_s) {
             reply::http_date(unix_s, &mut self.date.borrow_mut());

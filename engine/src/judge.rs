@@ -255,7 +255,7 @@ impl Question {
                 // What a thread says without its model, the core has said itself.
                 Some(Ok(answer)) if answer.stage == Stage::Rules => Err(Asked::Failed),
                 Some(Ok(answer)) => Ok(answer),
-                // The thread has ended in a panic.
+                // It ended in a panic.
                 Some(Err(_)) => Err(Asked::Failed),
             },
         };

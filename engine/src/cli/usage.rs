@@ -96,6 +96,7 @@ fn recent(store: &Store, count: u32, as_json: bool) -> Done {
                     "stream": record.asked.stream,
                     "task": record.decided.task.map(|task| task.name()),
                     "difficulty": record.decided.difficulty,
+                    "classified_by": record.decided.classified_by,
                     "reason": record.decided.reason,
                     "model": record.served.model,
                     "provider": record.served.provider,

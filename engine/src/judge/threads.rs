@@ -8,6 +8,7 @@
 use super::counts::JudgeCounts;
 use classifier::{Classified, Classifier, ClassifierError, CoreClassifier, Input, Structure};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -179,8 +180,19 @@ fn run(
         batch.retain(|job| job.is_wanted() && !state.is_ending.load(SeqCst));
         let faults = session.faults();
         let inputs: Vec<Input<'_>> = batch.iter().map(|job| job.seen.input()).collect();
-        session.classify_batch(&inputs, &mut verdicts);
-        counts.faults.fetch_add(session.faults() - faults, Relaxed);
+        // A panic, of a tokenizer for example, ends these jobs and not the thread; its buffers are
+        // filled anew for each batch. Who asked hears that nobody will answer.
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            session.classify_batch(&inputs, &mut verdicts);
+        }));
+        let failed = match judged {
+            Ok(()) => session.faults() - faults,
+            Err(_) => {
+                verdicts.clear();
+                inputs.len() as u64
+            }
+        };
+        counts.faults.fetch_add(failed, Relaxed);
         for (job, classified) in batch.drain(..).zip(verdicts.drain(..)) {
             job.finish(classified, counts);
         }
