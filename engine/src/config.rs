@@ -242,7 +242,7 @@ pub enum PlacementChoice {
     /// On the cores if it is fast enough, else on threads: measured when it is loaded.
     #[default]
     Auto,
-    /// On the cores, however long it takes.
+    /// On the cores; a model that is too slow for that is refused.
     Inline,
     /// On threads, with the rules' verdict until they answer.
     Threads,

@@ -98,7 +98,7 @@ impl Setup {
     #[must_use]
     pub fn classifier(self) -> Setup {
         let folder = repository().join("models/task-v1");
-        // A debug build is too slow for its own measure of what fits a core.
+        // A busy machine must not lead to another stage than the tests name.
         let place = "placement = \"inline\"";
         self.config(&format!("[classifier]\nmodel = \"{}\"\n{place}", folder.display()))
     }

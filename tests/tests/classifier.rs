@@ -169,6 +169,7 @@ fn a_bad_folder_is_refused_whole_and_the_old_one_stays() {
         ("probe", wrong_probe, "probe"),
         ("field", wrong_field, "license"),
         ("numbers", ModelFolder::fixture("faulty"), "failed on"),
+        ("speed", ModelFolder::fixture("slow"), "threads"),
     ];
     for (index, (what, folder, named)) in rows.iter().enumerate() {
         let answer = post(&gateway, folder);

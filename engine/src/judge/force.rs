@@ -278,20 +278,20 @@ fn load(
     let options = LoadOptions { device: config.device.0, placement: None };
     let classifier = Classifier::load_with(folder, &runtime, options).map_err(refused)?;
     let mut speed = classifier.measure().map_err(refused)?;
-    if is_placed_by_speed(role, config) && speed.placement() == Placement::Threads {
+    let may_be_inline = role == Role::Main && config.placement != PlacementChoice::Threads;
+    if may_be_inline && speed.placement() == Placement::Threads {
         // What else ran on the machine may have been in the way.
         let again = classifier.measure().map_err(refused)?;
         if again.p99_us < speed.p99_us {
             speed = again;
         }
     }
-    let placement = match (role, config.placement) {
-        (Role::Second | Role::Observe, _) | (Role::Main, PlacementChoice::Threads) => {
-            Placement::Threads
-        }
-        (Role::Main, PlacementChoice::Inline) => Placement::Inline,
-        (Role::Main, PlacementChoice::Auto) => speed.placement(),
+    let placement = match (may_be_inline, config.placement) {
+        (false, _) => Placement::Threads,
+        (true, PlacementChoice::Inline) => Placement::Inline,
+        (true, _) => speed.placement(),
     };
+    speed.must_fit(placement).map_err(refused)?;
     let threads = match placement {
         Placement::Inline => None,
         Placement::Threads => Some(Threads::start(&classifier, plan, counts).map_err(refused)?),
@@ -331,10 +331,6 @@ fn load(
         );
     }
     Ok(Arc::new(model))
-}
-
-fn is_placed_by_speed(role: Role, config: &ClassifierConfig) -> bool {
-    role == Role::Main && config.placement == PlacementChoice::Auto
 }
 
 fn refused(role: Role, folder: &Path, error: &ClassifierError) -> Refused {
