@@ -9,6 +9,7 @@
 
 pub mod anthropic_messages;
 pub mod openai_chat;
+pub mod openai_responses;
 
 use crate::chat::Chat;
 use crate::refusal::Refusal;
@@ -70,8 +71,11 @@ pub trait Codec: Sync {
 }
 
 /// The dialects that are spoken with clients and providers.
-pub static CODECS: &[&dyn Codec] =
-    &[&openai_chat::OpenAiChat, &anthropic_messages::AnthropicMessages];
+pub static CODECS: &[&dyn Codec] = &[
+    &openai_chat::OpenAiChat,
+    &openai_responses::OpenAiResponses,
+    &anthropic_messages::AnthropicMessages,
+];
 
 /// The code of that dialect, when it is one of [`CODECS`].
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
@@ -79,8 +83,11 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
 }
 
 /// The dialects that can be translated from and to.
-pub static CHATS: &[&dyn Chat] =
-    &[&openai_chat::OpenAiChat, &anthropic_messages::AnthropicMessages];
+pub static CHATS: &[&dyn Chat] = &[
+    &openai_chat::OpenAiChat,
+    &openai_responses::OpenAiResponses,
+    &anthropic_messages::AnthropicMessages,
+];
 
 /// The translator of that dialect, when it is one of [`CHATS`].
 pub fn chat(dialect: Dialect) -> Option<&'static dyn Chat> {
