@@ -4,9 +4,10 @@
 use super::answer::{Answer, Ask, Piece};
 use super::chat::Chat;
 use super::messages::Messages;
+use super::responses::Responses;
 
 /// Every protocol the fake provider speaks.
-pub(crate) const DIALECTS: &[&dyn Dialect] = &[&Chat, &Messages];
+pub(crate) const DIALECTS: &[&dyn Dialect] = &[&Chat, &Messages, &Responses];
 
 /// A protocol: how requests read and how answers look. Appends bytes; knows no socket and no time.
 pub(crate) trait Dialect: Sync {

@@ -30,6 +30,7 @@ mod dialect;
 mod messages;
 mod request;
 mod respond;
+mod responses;
 mod script;
 mod server;
 
