@@ -31,6 +31,7 @@ impl<'p> Endpoint<'p> {
     pub fn of(path: &'p str) -> Option<Endpoint<'p>> {
         Some(match path {
             "/v1/chat/completions" | "/chat/completions" => Endpoint::Chat(Dialect::OpenAiChat),
+            "/v1/responses" | "/responses" => Endpoint::Chat(Dialect::OpenAiResponses),
             "/v1/messages" | "/messages" => Endpoint::Chat(Dialect::AnthropicMessages),
             "/v1/messages/count_tokens" | "/messages/count_tokens" => {
                 Endpoint::CountTokens(Dialect::AnthropicMessages)
@@ -123,6 +124,8 @@ mod tests {
             "/v1/chat/completions/",
             "/v1/messages/",
             "/v1/messages/batches",
+            "/v1/responses/resp_1",
+            "/v1/responses/compact",
             "",
             "/metrics",
             "/admin",

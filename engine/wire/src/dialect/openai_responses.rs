@@ -24,6 +24,7 @@ use crate::json::{self, Cursor, JsonError, Kind, Patch};
 use crate::refusal::Refusal;
 use crate::request::Parsed;
 use models::{Capabilities, Dialect, Usage};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct OpenAiResponses;
@@ -31,6 +32,10 @@ pub struct OpenAiResponses;
 impl Codec for OpenAiResponses {
     fn dialect(&self) -> Dialect {
         Dialect::OpenAiResponses
+    }
+
+    fn path(&self, _: &str, _: bool) -> Cow<'static, str> {
+        Cow::Borrowed("/responses")
     }
 
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {
