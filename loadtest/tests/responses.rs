@@ -31,7 +31,8 @@ fn events(stream: &str) -> Vec<Value> {
     let events = stream.split("\n\n").filter(|event| !event.is_empty());
     let read = |event: &str| {
         let (name, data) = event.split_once('\n').expect("a name and data");
-        let data: Value = serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
+        let data: Value =
+            serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
         assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
         data
     };

@@ -13,8 +13,10 @@ use tests::{FakeModel, Gateway, Setup};
 const OPEN: FakeModel = FakeModel { id: "fake/open", ability: 0.0, input: 1_000, output: 2_000 };
 const CLAUDE: FakeModel =
     FakeModel { id: "fake/claude", ability: 0.0, input: 1_000, output: 2_000 };
+const CODEX: FakeModel = FakeModel { id: "fake/codex", ability: 0.0, input: 1_000, output: 2_000 };
 
-const PROVIDERS: [(&str, FakeModel); 2] = [("openai-chat", OPEN), ("anthropic-messages", CLAUDE)];
+const PROVIDERS: [(&str, FakeModel); 3] =
+    [("openai-chat", OPEN), ("anthropic-messages", CLAUDE), ("openai-responses", CODEX)];
 
 fn start(script: &Script) -> (Gateway, Vec<Handle>) {
     let mut setup = Setup::new();
@@ -239,7 +241,7 @@ fn every_pair_says_the_same() {
             }
         }
         gateway.until("the journal is folded", |gateway| {
-            gateway.usage("model")["total"]["calls"].as_u64() == Some(8)
+            gateway.usage("model")["total"]["calls"].as_u64() == Some(4 * PROVIDERS.len() as u64)
         });
     }
 }

@@ -4,9 +4,7 @@
 //! tool that OpenAI itself ran; what came of it stands in the text.
 
 use crate::chat::names::{Named, ToolNames};
-use crate::chat::{
-    Call, Input, Json, Part, ReadRules, Reasoning, State, Str, carry,
-};
+use crate::chat::{Call, Input, Json, Part, ReadRules, Reasoning, State, Str, carry};
 use crate::json::write::{Array, Object};
 use crate::json::{Cursor, JsonError, Kind};
 

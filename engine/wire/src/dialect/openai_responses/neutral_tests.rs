@@ -47,12 +47,7 @@ pub(super) fn rules(dialect: Dialect) -> ReadRules {
     ReadRules { usage: UsageRules::default(), issuer: Issuer::of(dialect, "openai") }
 }
 
-fn through(
-    from: &dyn Chat,
-    to: &dyn Chat,
-    body: &Value,
-    target: &Target<'_>,
-) -> (Value, String) {
+fn through(from: &dyn Chat, to: &dyn Chat, body: &Value, target: &Target<'_>) -> (Value, String) {
     let text = body.to_string();
     let request = from.neutral_request(text.as_bytes()).expect("a sound request");
     let mut out = Vec::new();
@@ -106,8 +101,7 @@ fn nothing_is_lost_on_the_way_to_openai() {
         "prompt_cache_key": "k",
         "user": "u",
     });
-    let (read, dropped) =
-        through(RESPONSES, RESPONSES, &body, &openai(Dialect::OpenAiResponses));
+    let (read, dropped) = through(RESPONSES, RESPONSES, &body, &openai(Dialect::OpenAiResponses));
     assert_eq!(read, body);
     assert_eq!(dropped, "");
 }
@@ -117,14 +111,31 @@ fn nothing_is_lost_on_the_way_to_openai() {
 #[test]
 fn what_a_chat_target_does_not_take_is_changed_or_named() {
     let function = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
-    let flat = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let flat =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
     let rows = [
         (json!({"max_output_tokens": 5}), json!({"max_completion_tokens": 5}), ""),
         (json!({"include": ["reasoning.encrypted_content"], "store": false}), json!({}), ""),
-        (json!({"store": true, "client_metadata": {"a": "b"}}), json!({}), "client_metadata, store"),
-        (json!({"truncation": "auto", "max_tool_calls": 3}), json!({}), "max_tool_calls, truncation"),
-        (json!({"reasoning": {"effort": "high", "summary": "auto"}}), json!({"reasoning_effort": "high"}), ""),
-        (json!({"text": {"format": {"type": "text"}}, "reasoning": {"summary": null}}), json!({}), ""),
+        (
+            json!({"store": true, "client_metadata": {"a": "b"}}),
+            json!({}),
+            "client_metadata, store",
+        ),
+        (
+            json!({"truncation": "auto", "max_tool_calls": 3}),
+            json!({}),
+            "max_tool_calls, truncation",
+        ),
+        (
+            json!({"reasoning": {"effort": "high", "summary": "auto"}}),
+            json!({"reasoning_effort": "high"}),
+            "",
+        ),
+        (
+            json!({"text": {"format": {"type": "text"}}, "reasoning": {"summary": null}}),
+            json!({}),
+            "",
+        ),
         (
             json!({"text": {"format": {"type": "json_schema", "name": "s", "schema": {}, "strict": true}}}),
             json!({"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {}, "strict": true}}}),
@@ -261,7 +272,10 @@ fn a_refusal_names_the_field() {
         (part(json!({"type": "hologram"})), "input[0].content[0].type"),
         (part(json!({"type": "input_image"})), "input[0].content[0].type"),
         (json!({"tools": [{"type": "function"}]}), "tools[0].name"),
-        (json!({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}]}), "tools[0].tools[0].name"),
+        (
+            json!({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function"}]}]}),
+            "tools[0].tools[0].name",
+        ),
         (json!({"tool_choice": "perhaps"}), "tool_choice"),
         (json!({"tool_choice": {"type": "web_search"}}), "tool_choice"),
         (json!({"text": {"format": {"type": "xml"}}}), "text.format.type"),
@@ -283,8 +297,16 @@ fn chat_clients_reach_models_that_only_have_responses() {
     let rows = [
         (json!({"max_tokens": 3}), json!({"max_output_tokens": 16}), ""),
         (json!({"stop": "END", "seed": 1, "n": 1}), json!({}), "stop, seed"),
-        (json!({"logprobs": true, "top_logprobs": 2}), json!({"top_logprobs": 2, "include": ["reasoning.encrypted_content", "message.output_text.logprobs"]}), ""),
-        (json!({"response_format": {"type": "json_object"}}), json!({"text": {"format": {"type": "json_object"}}}), ""),
+        (
+            json!({"logprobs": true, "top_logprobs": 2}),
+            json!({"top_logprobs": 2, "include": ["reasoning.encrypted_content", "message.output_text.logprobs"]}),
+            "",
+        ),
+        (
+            json!({"response_format": {"type": "json_object"}}),
+            json!({"text": {"format": {"type": "json_object"}}}),
+            "",
+        ),
         (
             json!({"tools": [{"type": "function", "function": {"name": "a"}}], "tool_choice": "required"}),
             json!({"tools": [{"type": "function", "name": "a", "parameters": {"type": "object", "properties": {}}, "strict": false}], "tool_choice": "required"}),

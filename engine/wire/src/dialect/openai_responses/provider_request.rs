@@ -145,10 +145,7 @@ impl Items<'_, '_> {
         }
         self.dropped.add_if(has_cache_point(&turn.parts), "cache_control");
         let is_said = |part: &&Part<'_>| {
-            matches!(
-                part,
-                Part::Text(_) | Part::Image { .. } | Part::File { .. } | Part::Audio(_)
-            )
+            matches!(part, Part::Text(_) | Part::Image { .. } | Part::File { .. } | Part::Audio(_))
         };
         let said: Vec<&Part<'_>> = turn.parts.iter().filter(is_said).collect();
         if said.is_empty() && !turn.parts.is_empty() {
@@ -332,15 +329,13 @@ impl Items<'_, '_> {
                         Input::Free(text) if takes_free(self.target) => {
                             item.text("type", "custom_tool_call");
                             call.id.write(item.key("call_id"));
-                            flat_name(call.namespace.as_ref(), &call.name)
-                                .write(item.key("name"));
+                            flat_name(call.namespace.as_ref(), &call.name).write(item.key("name"));
                             text.write(item.key("input"));
                         }
                         input => {
                             item.text("type", "function_call");
                             call.id.write(item.key("call_id"));
-                            flat_name(call.namespace.as_ref(), &call.name)
-                                .write(item.key("name"));
+                            flat_name(call.namespace.as_ref(), &call.name).write(item.key("name"));
                             input.text().write(item.key("arguments"));
                         }
                     });

@@ -335,8 +335,9 @@ impl<'b> Reader<'b> {
             }
             "function_call" | "custom_tool_call" => {
                 self.trail.field("name");
-                let name =
-                    item.name.ok_or_else(|| wrong(cursor, "the name of the tool that is called"))?;
+                let name = item
+                    .name
+                    .ok_or_else(|| wrong(cursor, "the name of the tool that is called"))?;
                 self.trail.back();
                 let input = match (&*kind, item.argument) {
                     ("custom_tool_call", Some(Input::Text(text))) => Input::Free(text),
@@ -347,7 +348,10 @@ impl<'b> Reader<'b> {
             }
             "compaction" | "compaction_summary" | "context_compaction" => {
                 let path = self.trail.path();
-                self.unfit(path, "a compacted history can only be read by the provider who made it");
+                self.unfit(
+                    path,
+                    "a compacted history can only be read by the provider who made it",
+                );
             }
             "additional_tools" => {}
             // Tools that the client runs although OpenAI defines them: a shell, patches, a search.
@@ -512,8 +516,7 @@ impl<'b> Reader<'b> {
         let [_, text, refusal, image_url, detail, file_id, file_data, file_url, filename] = fields;
         self.trail.field("type");
         let Some(kind) = kind else { return Err(wrong(cursor, "a part with a type")) };
-        let missing =
-            cursor.error(JsonErrorKind::WrongType("a part with what its type names"));
+        let missing = cursor.error(JsonErrorKind::WrongType("a part with what its type names"));
         let issued = |id| Source::Id(Issuer::any(Dialect::OpenAiResponses), id);
         parts.push(match &*kind.text() {
             "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {

@@ -253,7 +253,10 @@ fn the_end_says_why() {
         events.extend(finish(why));
         let told = told(&Request::default(), &events);
         let end = told.last().unwrap();
-        assert_eq!((&end["type"], &end["response"]["incomplete_details"]), (&json!(name), &details));
+        assert_eq!(
+            (&end["type"], &end["response"]["incomplete_details"]),
+            (&json!(name), &details)
+        );
     }
 }
 
@@ -302,7 +305,10 @@ fn read(events: &[Value]) -> Vec<String> {
                 Event::Text(text) => format!("text {}", text.text()),
                 Event::Reasoning(text) => format!("reasoning {}", text.text()),
                 Event::ReasoningEnd(state) => {
-                    format!("reasoning end {}", state.map_or(String::new(), |s| s.data.text().into()))
+                    format!(
+                        "reasoning end {}",
+                        state.map_or(String::new(), |s| s.data.text().into())
+                    )
                 }
                 Event::Refusal(text) => format!("refusal {}", text.text()),
                 Event::CallStart { call, id, name, is_free, .. } => {
@@ -313,7 +319,9 @@ fn read(events: &[Value]) -> Vec<String> {
                 Event::Finish { why, .. } => format!("finish {why:?}"),
                 Event::Usage(usage) => format!("usage {}", usage.output.0),
                 Event::Logprobs(_) => "logprobs".to_owned(),
-                Event::Start { id } => format!("start {}", id.map_or(String::new(), |id| id.text().into())),
+                Event::Start { id } => {
+                    format!("start {}", id.map_or(String::new(), |id| id.text().into()))
+                }
                 Event::Error => "error".to_owned(),
                 Event::End => "done".to_owned(),
             });
@@ -333,13 +341,24 @@ fn an_answer_is_read_from_where_it_comes_first() {
     let added = |index: u32, item: &Value| json!({"type": "response.output_item.added", "output_index": index, "item": item});
     let done = |index: u32, item: &Value| json!({"type": "response.output_item.done", "output_index": index, "item": item});
     let delta = |kind: &str, index: u32, delta: &str| json!({"type": format!("response.{kind}.delta"), "output_index": index, "delta": delta});
-    let created = json!({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}});
+    let created =
+        json!({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}});
     let end = |output: Value| json!({"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "error": null, "output": output, "usage": {"input_tokens": 1, "output_tokens": 4}}});
     let all = json!([reasoning, message, call, free]);
     let whole = [
-        "start resp_1", "reasoning hm", "reasoning end gAAA", "text so", "call 0 c1 f false",
-        "input 0 {}", "end 0", "call 1 c2 p true", "input 1 x", "end 1", "finish Calls",
-        "usage 4", "done",
+        "start resp_1",
+        "reasoning hm",
+        "reasoning end gAAA",
+        "text so",
+        "call 0 c1 f false",
+        "input 0 {}",
+        "end 0",
+        "call 1 c2 p true",
+        "input 1 x",
+        "end 1",
+        "finish Calls",
+        "usage 4",
+        "done",
     ];
     let empty = |item: &Value, field: &str| {
         let mut item = item.clone();
@@ -366,9 +385,21 @@ fn an_answer_is_read_from_where_it_comes_first() {
             done(4, &free),
             end(all.clone()),
         ],
-        vec![created.clone(), done(0, &reasoning), done(1, &message), done(2, &call), done(3, &free), end(json!([]))],
+        vec![
+            created.clone(),
+            done(0, &reasoning),
+            done(1, &message),
+            done(2, &call),
+            done(3, &free),
+            end(json!([])),
+        ],
         vec![created.clone(), end(all.clone())],
-        vec![created.clone(), json!({"type": "response.in_progress"}), json!({"type": "codex.extra"}), end(all)],
+        vec![
+            created.clone(),
+            json!({"type": "response.in_progress"}),
+            json!({"type": "codex.extra"}),
+            end(all),
+        ],
     ];
     for row in rows {
         let found = read(&row);
@@ -376,7 +407,12 @@ fn an_answer_is_read_from_where_it_comes_first() {
     }
     let incomplete = json!({"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "content_filter"}, "output": []}});
     assert_eq!(read(&[incomplete]), ["finish Filter", "done"]);
-    for broken in [json!({"type": "response.failed", "response": {}}), json!({"type": "error"}), json!({"type": "response.completed"}), json!([])] {
+    for broken in [
+        json!({"type": "response.failed", "response": {}}),
+        json!({"type": "error"}),
+        json!({"type": "response.completed"}),
+        json!([]),
+    ] {
         assert_eq!(read(&[broken]), ["error"]);
     }
 }
@@ -398,7 +434,13 @@ fn events_of(pieces: &[(u8, String)]) -> Vec<Event<'_>> {
             3 if !text.is_empty() => events.push(Event::Refusal(piece)),
             4 => {
                 let (id, name) = (Str::from_text(&format!("call_{calls}")), Str::plain("f"));
-                events.push(Event::CallStart { call: calls, id, name, is_free: false, state: None });
+                events.push(Event::CallStart {
+                    call: calls,
+                    id,
+                    name,
+                    is_free: false,
+                    state: None,
+                });
                 calls += 1;
             }
             5 if calls > 0 && !text.is_empty() => {

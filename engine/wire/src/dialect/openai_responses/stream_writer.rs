@@ -6,9 +6,7 @@
 use super::echo::{self, Echo};
 use super::items::{ClientCall, write_message, write_part, write_reasoning, write_summary};
 use crate::chat::names::ToolNames;
-use crate::chat::{
-    Event, Finish, Input, Json, Request, Shown, State, Str, StreamWriter,
-};
+use crate::chat::{Event, Finish, Input, Json, Request, Shown, State, Str, StreamWriter};
 use crate::json::write::{Array, Object};
 use crate::refusal::Refusal;
 use models::Usage;
@@ -61,7 +59,10 @@ enum Open {
     #[default]
     Nothing,
     Message(Message),
-    Reasoning { index: usize, text: Str<'static> },
+    Reasoning {
+        index: usize,
+        text: Str<'static>,
+    },
 }
 
 /// A message in the making.
@@ -112,10 +113,8 @@ impl CallWritten {
     }
 
     fn tell_piece(&self, piece: &Str<'_>, events: &mut Events, out: &mut Vec<u8>) {
-        const NAMES: (&str, &str) = (
-            "response.function_call_arguments.delta",
-            "response.custom_tool_call_input.delta",
-        );
+        const NAMES: (&str, &str) =
+            ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta");
         self.tell(NAMES, events, out, |event| piece.write(event.key("delta")));
     }
 
@@ -212,12 +211,22 @@ impl Writer {
             Open::Reasoning { index, text } => {
                 let id = self.item_id("rs", index);
                 if !text.is_empty() {
-                    self.summary_event("response.reasoning_summary_text.done", index, out, |event| {
-                        text.write(event.key("text"));
-                    });
-                    self.summary_event("response.reasoning_summary_part.done", index, out, |event| {
-                        event.object("part", |part| write_summary(&text, part));
-                    });
+                    self.summary_event(
+                        "response.reasoning_summary_text.done",
+                        index,
+                        out,
+                        |event| {
+                            text.write(event.key("text"));
+                        },
+                    );
+                    self.summary_event(
+                        "response.reasoning_summary_part.done",
+                        index,
+                        out,
+                        |event| {
+                            event.object("part", |part| write_summary(&text, part));
+                        },
+                    );
                 }
                 self.end_item(index, out, |item| write_reasoning(&id, &text, state, item));
             }
@@ -383,8 +392,7 @@ impl Writer {
         }
         self.close(None, out);
         let id = self.item_id("rs", self.output.len());
-        let index =
-            self.add_item(out, |item| write_reasoning(&id, &Str::EMPTY, None, item));
+        let index = self.add_item(out, |item| write_reasoning(&id, &Str::EMPTY, None, item));
         self.open = Open::Reasoning { index, text: Str::EMPTY };
     }
 

@@ -89,7 +89,8 @@ fn only_what_must_change_changes() {
     let ours = format!(r#"{{"type":"reasoning","summary":[],"encrypted_content":"{foreign}"}}"#);
     let bare = r#"{"id":"rs_1","type":"reasoning","summary":[]}"#;
     let real = r#"{"type":"reasoning","id":"rs_2","summary":[],"encrypted_content":"gAAA"}"#;
-    let open = r#"{"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"x"}]}"#;
+    let open =
+        r#"{"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"x"}]}"#;
     let user = r#"{"role": "user", "content": "x"}"#;
     let call = r#"{"type":"function_call","call_id":"c_1_pmst1_AAAA","name":"f","arguments":"{}"}"#;
     let clean = r#"{"type":"function_call","call_id":"c_1","name":"f","arguments":"{}"}"#;
@@ -186,12 +187,7 @@ fn events_are_judged_by_their_type() {
     let rows: &[(&str, EventKind, bool, u32)] = &[
         (r#"{"type":"response.created","response":{"usage":null}}"#, Preamble, false, 0),
         (r#"{"type":"response.in_progress"}"#, Preamble, false, 0),
-        (
-            r#"{"type":"response.output_item.added","item":{"type":"message"}}"#,
-            Preamble,
-            false,
-            0,
-        ),
+        (r#"{"type":"response.output_item.added","item":{"type":"message"}}"#, Preamble, false, 0),
         (
             r#"{"item":{"type":"function_call"},"type":"response.output_item.added"}"#,
             Content,

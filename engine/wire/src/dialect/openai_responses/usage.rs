@@ -7,10 +7,7 @@ use crate::json::{Cursor, JsonError, Kind};
 use models::{Tokens, Usage, UsageSource};
 
 /// Reads a `usage` object. `None` when it is null, lacks a count, or cannot be true.
-pub(super) fn read(
-    cursor: &mut Cursor<'_>,
-    rules: UsageRules,
-) -> Result<Option<Usage>, JsonError> {
+pub(super) fn read(cursor: &mut Cursor<'_>, rules: UsageRules) -> Result<Option<Usage>, JsonError> {
     if cursor.kind()? != Kind::Object {
         return cursor.skip().map(|_| None);
     }
