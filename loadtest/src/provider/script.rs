@@ -35,6 +35,9 @@ pub struct Script {
     pub reasoning_chunks: u32,
     /// Tool calls after the text.
     pub tool_calls: Vec<ToolCall>,
+    /// In how many requests of a model there are such, from the first on (0: in every one). An agent
+    /// that is always asked to call would never end.
+    pub calls_in_first: u32,
     /// `finish_reason` of the answer; `stop`, or `tool_calls` where there are some, when absent.
     pub finish: Option<String>,
     /// Name of the model in the answer, when it is to differ from the one asked for.
@@ -78,6 +81,7 @@ impl Default for Script {
             echo: false,
             reasoning_chunks: 0,
             tool_calls: Vec::new(),
+            calls_in_first: 0,
             finish: None,
             model: None,
             usage: UsageScript::Named(UsageRule::Derived),
@@ -306,6 +310,11 @@ impl Script {
             return Err("x_script: retry_after holds a control character".to_owned());
         }
         Ok(())
+    }
+
+    /// Whether the `n`-th request (from 1) comes after the last that is answered with calls.
+    pub(crate) fn is_past_calls(&self, n: u64) -> bool {
+        self.calls_in_first > 0 && n > u64::from(self.calls_in_first)
     }
 
     /// The script for the `n`-th request (from 1): without status and fault when it is not its turn
