@@ -1,15 +1,12 @@
-//! Streams: a provider's events read, a client's written, and golden files of both between this
-//! dialect and chat completions. `POINTSMAN_BLESS=1` writes the files anew.
+//! Streams: a provider's events read, and a client's written.
 
-use super::neutral_tests::{CHAT, RESPONSES, SHOWN, openai, rules};
-use crate::chat::{Chat, Event, Finish, Json, Request, State, Str};
+use super::neutral_tests::{RESPONSES, SHOWN, rules};
+use crate::chat::{Event, Finish, Json, Request, State, Str};
 use crate::refusal::{Kind, Refusal};
 use crate::sse::{self, Splitter};
 use models::{Dialect, Tokens, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
-use std::path::PathBuf;
 
 const USAGE: Usage = Usage {
     input: Tokens(9),
@@ -20,79 +17,6 @@ const USAGE: Usage = Usage {
     reasoning: Tokens(3),
     source: UsageSource::Provider,
 };
-
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/openai_responses").join(name)
-}
-
-fn input(name: &str) -> Vec<u8> {
-    std::fs::read(golden(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn check(name: &str, made: &[u8]) {
-    if std::env::var_os("POINTSMAN_BLESS").is_some() {
-        std::fs::write(golden(name), made).expect("a golden file can be written");
-    }
-    let expected = input(name);
-    let (made, expected) = (String::from_utf8_lossy(made), String::from_utf8_lossy(&expected));
-    assert_eq!(made, expected, "{name}");
-}
-
-/// A provider's stream, which arrives in pieces that end at `cuts`, as the client gets it.
-fn translated(
-    from: &dyn Chat,
-    to: &dyn Chat,
-    request: &Request<'_>,
-    stream: &[u8],
-    cuts: &[usize],
-) -> Vec<u8> {
-    let mut reader = from.stream_reader(&rules(from.dialect()));
-    let mut writer = to.stream_writer(request, &SHOWN);
-    let mut out = Vec::new();
-    let (mut splitter, mut start) = (Splitter::default(), 0);
-    for &cut in cuts.iter().chain([&stream.len()]) {
-        while let Some(length) = splitter.next(&stream[start..cut.max(start)]) {
-            let event = sse::read(&stream[start..start + length]);
-            start += length;
-            let Some(data) = event.data else { continue };
-            reader.read(event.name, &data, &mut |choice, event| {
-                writer.write(choice, &event, &mut out);
-            });
-        }
-    }
-    out
-}
-
-/// One row per turn: the client's side and the provider's. Files: `<name>.request.json` and
-/// `<name>.stream` as they come in, `<name>.sent.json` and `<name>.told` as they go out.
-#[test]
-fn golden_turns() {
-    let rows: [(&str, &dyn Chat, &dyn Chat); 3] = [
-        ("codex-to-chat", RESPONSES, CHAT),
-        ("codex-answer-from-chat", RESPONSES, CHAT),
-        ("chat-to-responses", CHAT, RESPONSES),
-    ];
-    for (name, client, provider) in rows {
-        let body = input(&format!("{name}.request.json"));
-        let request = client.neutral_request(&body).expect(name);
-        let mut sent = Vec::new();
-        let target = openai(provider.dialect());
-        let dropped = provider.provider_request(&request, &target, &mut sent).expect(name);
-        let mut sent = serde_json::to_string_pretty(
-            &serde_json::from_slice::<Value>(&sent).expect("what is sent is JSON"),
-        )
-        .expect("a value");
-        let _ = write!(sent, "\ndropped: {}\n", dropped.header());
-        check(&format!("{name}.sent.json"), sent.as_bytes());
-        let stream = input(&format!("{name}.stream"));
-        let told = translated(provider, client, &request, &stream, &[]);
-        check(&format!("{name}.told"), &told);
-        for cut in 0..stream.len() {
-            let cut_once = translated(provider, client, &request, &stream, &[cut]);
-            assert_eq!(cut_once, told, "{name} cut at {cut}");
-        }
-    }
-}
 
 /// What a client of this dialect may rely on, whatever it is told.
 fn assert_lawful(stream: &[u8]) -> Vec<Value> {
