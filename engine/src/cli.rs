@@ -104,7 +104,7 @@ enum Command {
 
 /// What only the binary itself can do for its process.
 pub struct Host {
-    /// Called once when a server has started.
+    /// Called when a server has started, and later after work that took much memory for a moment.
     pub give_back_memory: fn(),
     /// Called before a command that only prints.
     pub end_on_broken_pipe: fn(),
@@ -163,10 +163,10 @@ fn serve(common: &Common, args: &ServeArgs, begun: Instant, host: &Host) -> Done
     server.admin = args.admin.unwrap_or(server.admin);
     server.cores = args.cores.unwrap_or(server.cores);
     server.driver = args.driver.unwrap_or(server.driver);
-    let options = Options { demo: args.demo };
+    let options = Options { demo: args.demo, give_back_memory: host.give_back_memory };
     let data_dir = config.server.data_dir.clone();
     let tell = |started: &Started| {
-        (host.give_back_memory)();
+        (options.give_back_memory)();
         welcome(started, args.demo, &data_dir);
     };
     let reload = || {

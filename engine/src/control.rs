@@ -51,10 +51,13 @@ const STATS_IN_FLIGHT: usize = 4;
 const JUDGES_RETIRED: usize = 4;
 
 /// What can be told on the command line beside the configuration file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Start scripted local providers.
     pub demo: bool,
+    /// Gives memory that is not in use back to the system: after the start, and after each swap of the
+    /// classifier.
+    pub give_back_memory: fn(),
 }
 
 /// Why the process cannot start, in words for a person.
@@ -137,7 +140,7 @@ pub fn run(
         .build()
         .map_err(|error| StartError::of("the control thread", error))?;
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
-    let swapper = Arc::new(Swapper::new(Arc::clone(&shared)));
+    let swapper = Arc::new(Swapper::new(Arc::clone(&shared), options.give_back_memory));
     let admin_state = admin::State {
         metrics: Arc::clone(&metrics),
         shared: Arc::clone(&shared),

@@ -19,9 +19,13 @@ fn end_on_broken_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// Building the catalogue takes ten times the memory that it keeps. The allocator would give that
-/// back only as it is used again, and an idle gateway does not use it.
+/// Building the catalogue takes ten times the memory that it keeps, and loading a model several times
+/// what a session keeps. The allocators, ours and the C library's that ONNX Runtime uses, would give
+/// that back only as it is used again, and an idle gateway does not use it.
 fn give_back_memory() {
-    // SAFETY: the call takes no memory of ours; it may be made at any time from any thread.
-    unsafe { libmimalloc_sys::mi_collect(true) };
+    // SAFETY: neither call takes memory of ours; both may be made at any time from any thread.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
+        libc::malloc_trim(0);
+    }
 }

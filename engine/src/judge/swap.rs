@@ -22,6 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The one who swaps.
 pub struct Swapper {
     shared: Arc<Shared>,
+    give_back_memory: fn(),
     turn: Mutex<()>,
     last_refusal: SyncMutex<Option<Refusal>>,
 }
@@ -36,9 +37,14 @@ pub struct Refusal {
 }
 
 impl Swapper {
-    /// For the cores of `shared`.
-    pub fn new(shared: Arc<Shared>) -> Swapper {
-        Swapper { shared, turn: Mutex::default(), last_refusal: SyncMutex::default() }
+    /// For the cores of `shared`; `give_back_memory` is called after each swap.
+    pub fn new(shared: Arc<Shared>, give_back_memory: fn()) -> Swapper {
+        Swapper {
+            shared,
+            give_back_memory,
+            turn: Mutex::default(),
+            last_refusal: SyncMutex::default(),
+        }
     }
 
     /// Puts the model of `folder` in the place of the first one, until the configuration is read anew.
@@ -80,8 +86,9 @@ impl Swapper {
     ) -> Result<Arc<InForce>, Refused> {
         let counts = Arc::clone(&self.shared.judge_counts);
         let cores = self.shared.judges_next.len();
+        let previous = Arc::clone(&current);
         let building = tokio::task::spawn_blocking(move || {
-            let next = Arc::new(current.next(&config, &counts)?);
+            let next = Arc::new(previous.next(&config, &counts)?);
             let judges = (0..cores).map(|_| next.for_core()).collect::<Result<Vec<_>, _>>()?;
             Ok((next, judges))
         });
@@ -103,6 +110,9 @@ impl Swapper {
         self.shared.judge_counts.swaps.fetch_add(1, Relaxed);
         self.wait_until_taken_up(next.generation).await;
         self.free_retired();
+        drop(current);
+        // It takes milliseconds, so not on the control thread.
+        drop(tokio::task::spawn_blocking(self.give_back_memory));
         tracing::info!(generation = next.generation, "the classifier was swapped");
         Ok(next)
     }
