@@ -64,6 +64,9 @@ enum Unread {
     Unknown,
 }
 
+/// Longest name of an agent that is kept: known ones are words.
+pub const AGENT_BYTES_MAX: usize = 32;
+
 /// A request that has arrived.
 pub struct Arrived {
     /// What it wants.
@@ -72,6 +75,8 @@ pub struct Arrived {
     pub key: Option<Arc<KeyRecord>>,
     /// The strategy that the head asks for.
     pub strategy: Option<Strategy>,
+    /// Which agent of the client's own asks, by its word; a longer one is cut off.
+    pub agent: Option<ArrayString<AGENT_BYTES_MAX>>,
     /// The client's own id of the request.
     pub request_id: Option<ArrayString<128>>,
     /// Fields of its head that go along to a provider of the same dialect, each with its line end.
@@ -344,6 +349,11 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
         },
         key,
         strategy,
+        agent: head.agent.map(|agent| {
+            let mut short = ArrayString::new();
+            short.push_str(&agent[..agent.floor_char_boundary(AGENT_BYTES_MAX)]);
+            short
+        }),
         request_id: head.request_id.and_then(|id| ArrayString::from(id).ok()),
         forwarded: match endpoint {
             Endpoint::Chat(Dialect::AnthropicMessages) => forwarded(head),

@@ -116,7 +116,8 @@ pub async fn classify(
     }
     let begun = Instant::now();
     let body = &client.incoming[arrived.body.clone()];
-    let (classified, turn) = judge::judge(core, body, &understood.parsed).await;
+    let (classified, turn) =
+        judge::judge(core, body, &understood.parsed, arrived.agent.as_deref()).await;
     let micros = begun.elapsed().as_micros().min(u32::MAX.into()) as u32;
     let mut stats = core.stats.borrow_mut();
     stats.stages[classified.stage as usize] += 1;

@@ -106,7 +106,6 @@ pub struct CoreJudge {
 /// What a core can say at once.
 struct First {
     classified: Classified,
-    turn: TurnType,
     /// What the verdict is to be remembered under.
     key: Option<CacheKey>,
     question: Option<Question>,
@@ -123,13 +122,20 @@ struct Question {
 }
 
 /// The verdict on a parsed request, and what part it plays.
-pub async fn judge(core: &Core, body: &[u8], parsed: &Parsed) -> (Classified, TurnType) {
-    let (first, generation) = {
+/// `agent` is the client's own word for an agent of its that asks.
+pub async fn judge(
+    core: &Core,
+    body: &[u8],
+    parsed: &Parsed,
+    agent: Option<&str>,
+) -> (Classified, TurnType) {
+    let (first, turn, generation) = {
         let mut judge = core.judge.borrow_mut();
         let mut stats = core.stats.borrow_mut();
         let first = judge.first(core, &mut stats, body, parsed);
-        stats.turns[first.turn as usize] += 1;
-        (first, judge.in_force.generation)
+        let turn = judge.reader.turn(agent);
+        stats.turns[turn as usize] += 1;
+        (first, turn, judge.in_force.generation)
     };
     let (classified, is_final) = match first.question {
         None => (first.classified, true),
@@ -149,7 +155,7 @@ pub async fn judge(core: &Core, body: &[u8], parsed: &Parsed) -> (Classified, Tu
             }
         }
     }
-    (classified, first.turn)
+    (classified, turn)
 }
 
 impl CoreJudge {
@@ -187,12 +193,11 @@ impl CoreJudge {
     fn first(&mut self, core: &Core, stats: &mut CoreStats, body: &[u8], parsed: &Parsed) -> First {
         self.reader.read(body, parsed);
         let input = self.reader.input();
-        let turn = self.reader.turn();
         let key = (self.cache.capacity() > 0).then(|| self.cache.key(&input));
         if let Some(key) = key {
             if let Some(classified) = self.cache.get(key) {
                 stats.cache_hits += 1;
-                return First { classified, turn, key: None, question: None, observed: None };
+                return First { classified, key: None, question: None, observed: None };
             }
             stats.cache_misses += 1;
         }
@@ -210,7 +215,7 @@ impl CoreJudge {
         let observed = self.observed.is_next(&self.in_force).then(|| Seen::new(&input));
         // What failed once may not fail the next time.
         let key = key.filter(|_| !has_failed);
-        First { classified, turn, key, question, observed }
+        First { classified, key, question, observed }
     }
 
     fn compare_later(&mut self, core: &Core, job: Job) {
@@ -320,7 +325,7 @@ impl Reader {
     }
 
     /// What part the request plays in its client's work.
-    pub fn turn(&self) -> TurnType {
+    pub fn turn(&self, agent: Option<&str>) -> TurnType {
         let mut pieces = self.pieces.iter().take(self.used).map(String::as_str);
         let system = if self.has_system { pieces.next() } else { None };
         turn_type(&Turn {
@@ -328,7 +333,7 @@ impl Reader {
             system: system.as_slice(),
             last_user: pieces.next().unwrap_or_default(),
             max_output: self.max_output,
-            agent_header: None,
+            agent_header: agent,
         })
     }
 }

@@ -361,6 +361,28 @@ fn a_prompt_seen_before_needs_no_model() {
 }
 
 #[test]
+fn the_part_that_a_request_plays_is_seen_and_counted() {
+    let provider = provider();
+    let gateway = Setup::new().provider("fake", &provider, &[MODEL]).start();
+    let title = "Generate a title for this conversation:\nUser: where is the station?";
+    for (prompt, field, expected) in [
+        (PROMPT, "", "main"),
+        (title, "", "title"),
+        (PROMPT, "x-openai-subagent: compact\r\n", "compaction"),
+        (PROMPT, "x-openai-subagent: review\r\n", "sub_agent"),
+    ] {
+        let mut connection = gateway.connect();
+        let request = String::from_utf8(request(&gateway, "auto", prompt)).expect("text");
+        let request = request.replace("/v1/chat/completions", "/v1/route");
+        connection.send(request.replacen("Host:", &format!("{field}Host:"), 1).as_bytes());
+        assert_eq!(connection.answer().json()["verdict"]["turn"], expected, "{prompt} {field}");
+        gateway.until("it is counted", |gateway| {
+            gateway.metric("pointsman_turns_total", &[&format!("turn=\"{expected}\"")]) == 1.0
+        });
+    }
+}
+
+#[test]
 fn without_onnx_runtime_it_says_so_once_and_judges_by_rules() {
     let provider = provider();
     let folder = ModelFolder::shipped();

@@ -64,6 +64,8 @@ pub struct RequestHead<'b> {
     pub credential: Option<&'b str>,
     /// `x-pointsman-strategy`.
     pub strategy: Option<&'b str>,
+    /// `x-openai-subagent`, by which Codex says that an agent of its own asks.
+    pub agent: Option<&'b str>,
     /// `x-request-id`, when it is short and harmless enough to be given back.
     pub request_id: Option<&'b str>,
     /// `anthropic-version`: who sends it speaks Anthropic's dialect, whatever the path.
@@ -152,6 +154,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     let mut expects_continue = false;
     let mut credential: Option<&'b str> = None;
     let (mut strategy, mut request_id, mut anthropic_version) = (None, None, None);
+    let mut agent = None;
     let mut forwarded = ArrayVec::new();
     let forwards = path_of(target)?.ends_with("/messages");
     let mut hosts = 0;
@@ -190,6 +193,8 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
             }
         } else if is(name, "x-pointsman-strategy") {
             strategy = visible(value);
+        } else if is(name, "x-openai-subagent") {
+            agent = visible(value);
         } else if is(name, "x-request-id") {
             request_id = visible(value).filter(|id| is_request_id(id));
         } else if is(name, "anthropic-version") {
@@ -212,6 +217,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
         expects_continue: expects_continue && framing != Framing::None,
         credential,
         strategy,
+        agent,
         request_id,
         anthropic_version,
         forwarded,
