@@ -297,6 +297,14 @@ pub fn read_now(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
+/// Writes what a connection takes at once, on which no write is running. Gives the number of bytes.
+pub fn write_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: pointer and length are those of one slice of the caller, which outlives the call.
+    let result = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 /// Binds this thread to a core, so that its caches and its share of the network queue stay with it.
 pub fn pin_to_core(core: usize) -> io::Result<()> {
     // SAFETY: a zeroed set is the empty set; CPU_SET stays inside of it because it checks the

@@ -220,6 +220,7 @@ async fn relay_stream(
             } else {
                 client.outgoing.extend_from_slice(&relay.out()[start..]);
                 head_is_out = true;
+                client.watch.keep_alive(entry.understood.codec.keep_alive(chunked));
                 client.send(0, write).await
             };
             if sent.is_err() {
@@ -259,6 +260,7 @@ async fn relay_stream(
         }
     };
 
+    client.watch.keep_alive(b"");
     let facts = *relay.facts();
     let ending = Ending {
         outcome: if ended.is_ok() { Outcome::Complete } else { Outcome::UpstreamBroke },

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How often overdue waits are looked for: the exactness of every deadline.
 pub const SWEEP: Duration = Duration::from_millis(50);
+/// After how long a silence a client is sent something that keeps its connection alive: below the 60 s
+/// after which load balancers give up, and within what clients were promised.
+const KEEP_ALIVE_MS: u64 = 15_000;
 /// How often the client of a long wait is looked at, in sweeps.
 const CLIENT_LOOK_SWEEPS: u32 = 5;
 
@@ -50,6 +53,10 @@ struct Slot {
     reading: Cell<bool>,
     /// Whether the client leaving ends the wait.
     for_client: Cell<bool>,
+    /// What the client is sent while nothing comes from its provider; empty for nothing.
+    keep_alive: Cell<&'static [u8]>,
+    /// Since when the client has got nothing.
+    quiet_since_ms: Cell<u64>,
     /// Between two requests: may be closed at any time.
     idle: Cell<bool>,
     ended: Cell<Option<Ended>>,
@@ -102,6 +109,8 @@ impl Watchers {
                 slot.end(socket, Ended::Overdue);
             } else if look && slot.for_client.get() && rt::has_hung_up(slot.client.get()) {
                 slot.end(socket, Ended::ClientGone);
+            } else if slot.for_client.get() && !slot.keep_alive.get().is_empty() {
+                slot.keep_alive(now_ms);
             }
         }
     }
@@ -126,6 +135,22 @@ impl Watchers {
 }
 
 impl Slot {
+    /// Sends the client a sign of life when it is due. Nothing else is written to it meanwhile: the
+    /// connection waits for its provider. A socket that takes only a part of so few bytes belongs to a
+    /// client that does not read; the stream is broken and ends.
+    fn keep_alive(&self, now_ms: u64) {
+        if now_ms.saturating_sub(self.quiet_since_ms.get()) < KEEP_ALIVE_MS {
+            return;
+        }
+        self.quiet_since_ms.set(now_ms);
+        let bytes = self.keep_alive.get();
+        match rt::write_now(self.client.get(), bytes) {
+            Ok(count) if count < bytes.len() => rt::shut_down(self.client.get()),
+            // A full socket has bytes on their way, and one that is gone is found out by the look.
+            _ => {}
+        }
+    }
+
     fn end(&self, socket: RawFd, why: Ended) {
         if self.ended.get().is_none() {
             self.ended.set(Some(why));
@@ -173,9 +198,16 @@ impl Watch {
         operation: impl Future<Output = T>,
     ) -> Result<T, Ended> {
         self.slot.for_client.set(true);
+        self.slot.quiet_since_ms.set(self.watchers.now_ms());
         let output = self.guard(socket, limit, operation).await;
         self.slot.for_client.set(false);
         output
+    }
+
+    /// From now on the client is sent `bytes` now and then while its provider is waited for; nothing
+    /// when they are empty.
+    pub fn keep_alive(&self, bytes: &'static [u8]) {
+        self.slot.keep_alive.set(bytes);
     }
 
     /// A request has begun to arrive: it is served to its end.
@@ -191,6 +223,7 @@ impl Watch {
     /// The request is over; the connection may be closed at any time.
     pub fn end_request(&self) {
         self.slot.idle.set(true);
+        self.slot.keep_alive.set(b"");
         self.slot.last_deadline_ms.set(u64::MAX);
     }
 
@@ -215,5 +248,40 @@ impl Drop for Watch {
         if let Some(moved) = watches.get(index) {
             moved.index.set(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_client_hears_something_when_its_provider_is_silent() {
+        let (client, mut reader) = UnixStream::pair().expect("a pair of sockets");
+        reader.set_nonblocking(true).expect("a socket");
+        let watchers = Rc::new(Watchers::default());
+        let watch = watchers.watch(client.as_raw_fd());
+        let (provider, _other_end) = UnixStream::pair().expect("a pair of sockets");
+        // As during a wait for a provider; the clock is moved by the epoch.
+        watch.slot.deadline_ms.set(u64::MAX);
+        watch.slot.waiting_on.set(Some(provider.as_raw_fd()));
+        watch.slot.for_client.set(true);
+        let mut heard = |after_s: u64| {
+            let now = Instant::now();
+            watchers.sweep(now.checked_sub(Duration::from_secs(after_s)).unwrap_or(now));
+            let mut text = [0; 64];
+            reader.read(&mut text).map_or(0, |count| count)
+        };
+        assert_eq!(heard(20), 0, "nobody asked for it");
+        watch.keep_alive(b": x\n\n");
+        let rows = [(20, 5), (21, 0), (34, 0), (36, 5), (51, 5)];
+        for (after_s, bytes) in rows {
+            assert_eq!(heard(after_s), bytes, "after {after_s} s");
+        }
+        watch.end_request();
+        assert_eq!(heard(90), 0, "the request is over");
     }
 }

@@ -10,6 +10,7 @@ mod fixture;
 mod parse;
 mod score;
 mod stream;
+mod translate;
 
 use criterion::{criterion_group, criterion_main};
 
@@ -20,6 +21,7 @@ criterion_group!(
     classify::bench,
     score::bench,
     stream::bench,
+    translate::bench,
     account::bench
 );
 criterion_main!(stages);

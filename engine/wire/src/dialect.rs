@@ -63,10 +63,10 @@ pub trait Codec: Sync {
     /// The event that ends a complete stream, supplied when a provider leaves it out.
     fn end_mark(&self) -> &'static [u8];
 
-    /// What is sent to a client while its provider is silent, so that nobody in between gives up. A
-    /// comment, where the dialect has nothing better.
-    fn keep_alive(&self) -> &'static [u8] {
-        b": keep-alive\n\n"
+    /// What is sent to a client while its provider is silent, so that nobody in between gives up: a
+    /// comment, where the dialect has nothing better. As a whole HTTP chunk, if `chunked`.
+    fn keep_alive(&self, chunked: bool) -> &'static [u8] {
+        if chunked { b"e\r\n: keep-alive\n\n\r\n" } else { b": keep-alive\n\n" }
     }
 }
 
@@ -158,4 +158,23 @@ pub enum EventKind {
     End,
     /// Not of the dialect: skipped.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunked::{Decoder, Step};
+
+    #[test]
+    fn keep_alives_are_whole_chunks_of_one_event() {
+        for codec in CODECS {
+            let chunk = codec.keep_alive(true);
+            let mut at = 0;
+            let Ok(Step::Data { start, end }) = Decoder::default().step(chunk, &mut at) else {
+                panic!("{}: no chunk", codec.dialect());
+            };
+            assert_eq!(&chunk[start..end], codec.keep_alive(false), "{}", codec.dialect());
+            assert!(chunk.ends_with(b"\n\n\r\n") && end + 2 == chunk.len());
+        }
+    }
 }

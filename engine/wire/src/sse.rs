@@ -71,6 +71,10 @@ pub fn read(event: &[u8]) -> Event<'_> {
     if let Some(data) = single_data_line(event) {
         return Event { name: b"", data: Some(Cow::Borrowed(data)) };
     }
+    // And nearly every other one is that behind its name.
+    if let Some((name, data)) = named_data_line(event) {
+        return Event { name, data: Some(Cow::Borrowed(data)) };
+    }
     let mut name: &[u8] = b"";
     let mut data: Option<Cow<'_, [u8]>> = None;
     let event = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(event);
@@ -101,6 +105,15 @@ fn single_data_line(event: &[u8]) -> Option<&[u8]> {
     let value = value.strip_prefix(b" ").unwrap_or(value);
     let end = memchr::memchr2(b'\n', b'\r', value)?;
     matches!(&value[end..], b"\n\n" | b"\r\n\r\n" | b"\r\r").then_some(&value[..end])
+}
+
+fn named_data_line(event: &[u8]) -> Option<(&[u8], &[u8])> {
+    let value = event.strip_prefix(b"event:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let end = memchr::memchr2(b'\n', b'\r', value)?;
+    let rest = &value[end..];
+    let rest = rest.strip_prefix(b"\r\n").unwrap_or_else(|| &rest[1..]);
+    single_data_line(rest).map(|data| (&value[..end], data))
 }
 
 #[cfg(test)]
@@ -137,6 +150,19 @@ mod tests {
                 let last = read(&events[2]);
                 assert_eq!((last.name, last.data.as_deref()), (&b"x"[..], Some(&b"b\nc"[..])));
             }
+        }
+    }
+
+    #[test]
+    fn a_name_before_the_data_is_read_either_way() {
+        for event in ["event: x\ndata: y\n\n", "event:x\r\ndata:y\r\n\r\n", "data: y\nevent: x\n\n"]
+        {
+            let read = read(event.as_bytes());
+            assert_eq!(
+                (read.name, read.data.as_deref()),
+                (&b"x"[..], Some(&b"y"[..])),
+                "{event:?}"
+            );
         }
     }
 

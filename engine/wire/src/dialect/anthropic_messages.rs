@@ -101,8 +101,11 @@ impl Codec for AnthropicMessages {
         b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
     }
 
-    fn keep_alive(&self) -> &'static [u8] {
-        b"event: ping\ndata: {\"type\": \"ping\"}\n\n"
+    fn keep_alive(&self, chunked: bool) -> &'static [u8] {
+        match chunked {
+            true => b"24\r\nevent: ping\ndata: {\"type\": \"ping\"}\n\n\r\n",
+            false => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        }
     }
 }
 
