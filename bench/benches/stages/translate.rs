@@ -32,8 +32,8 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 }
 
 fn requests(criterion: &mut Criterion) {
-    let catalogue = CatalogueSource::builtin().and_then(CatalogueSource::compile);
-    let catalogue = catalogue.expect("the shipped catalogue is valid");
+    let source = CatalogueSource::builtin().expect("the shipped data parse");
+    let catalogue = source.compile().expect("the shipped catalogue is valid");
     let offer = catalogue.offers().next().expect("it has offers");
     let from = chat(Dialect::OpenAiChat).expect("it is translated");
     let to = chat(Dialect::AnthropicMessages).expect("it is translated");
