@@ -25,6 +25,8 @@ DOMAINS = (
     "math,physics,chemistry,biology,computer science,engineering,health,law,business,economics,psychology,history,"
     "philosophy,other"
 ).split(",")
+# Who wrote prompts after the errors of the first authors' left-out prompts had been looked at.
+AUTHORS_2 = [f"prompts of {name}" for name in ("agent", "reason", "sensitive", "world2")]
 KINDS = "personal secrets health legal finance business".split()
 
 # System prompts as applications write them, which say nothing of the task: the model must look past

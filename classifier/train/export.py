@@ -17,41 +17,40 @@ from onnx import TensorProto, helper, numpy_helper
 import data as sets
 import net as network
 
-NAME, VERSION, LICENCE = "task", "2.0.0", "CC-BY-SA-4.0"
+NAME, VERSION, LICENCE = "task", "3.0.0", "CC-BY-SA-4.0"
 OPSET, IR = 17, 8
 GROUPS = 3
 # What `classifier/src/ngrams.rs` computes; it refuses a manifest that says otherwise.
 FEATURES, TOKENS_MAX, IDS_MAX = 2, 512, 2048
 
 
-def write(folder, net, temperature, o, held_out):
+def write(folder, trained, temperature, o, held_out):
     folder.mkdir(parents=True, exist_ok=True)
-    table, w1 = quantize(net)
-    w2, b2 = net.w2.copy(), net.b2.copy()
+    table, w1, b1, w2, b2 = trained.merged()
+    table, w1 = quantize(table, w1)
     w2[:, network.TASK] /= temperature
     b2[network.TASK] /= temperature
     b2[network.TOKENS] += network.LOG_TOKENS
     (folder / "table.i8").write_bytes(table.tobytes())
-    model = graph(w1, net.b1, w2, b2)
+    model = graph(w1, b1, w2, b2)
     (folder / "model.onnx").write_bytes(model)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    drift(session, table, net, held_out, temperature)
+    drift(session, table, trained, held_out, temperature)
     probes = read_probes()
     ask(session, table, probes, o)
-    (folder / "manifest.toml").write_text(manifest(folder, o, probes), encoding="utf-8")
+    (folder / "manifest.toml").write_text(manifest(folder, o, table.shape[1], probes), encoding="utf-8")
     size = sum(p.stat().st_size for p in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, {len(probes)} probes right")
 
 
-def quantize(net):
-    scale = np.abs(net.table).max(0) / 127
+def quantize(table, w1):
+    scale = np.abs(table).max(0) / 127
     # A few rows far out would make the steps coarse for all; they are clipped instead.
-    scale = np.minimum(scale, np.quantile(np.abs(net.table), 0.9999, axis=0) / 100)
-    table = np.clip(np.rint(net.table / scale), -127, 127).astype(np.int8)
-    w1 = net.w1.copy()
+    scale = np.minimum(scale, np.quantile(np.abs(table), 0.9999, axis=0) / 100)
+    table = np.clip(np.rint(table / scale), -127, 127).astype(np.int8)
     w1[: GROUPS * len(scale)] *= np.tile(scale, GROUPS)[:, None]
     return table, w1
 
@@ -88,9 +87,9 @@ def run(session, table, data):
     return np.stack(out)
 
 
-def drift(session, table, net, held_out, temperature):
+def drift(session, table, trained, held_out, temperature):
     """What is written must answer as what was trained, but for the rounding of the table."""
-    expected = net.outputs(held_out)
+    expected = trained.outputs(held_out)
     expected[:, network.TASK] /= temperature
     expected[:, network.TOKENS] += network.LOG_TOKENS
     found = run(session, table, held_out)
@@ -107,7 +106,7 @@ def read_probes():
 
 def ask(session, table, probes, o):
     rows = [sets.Row(text, "probe", task=sets.TASKS.index(task)) for task, text in probes]
-    best = run(session, table, sets.featurize(rows, o.words_log2, o.chars_log2))[:, network.TASK].argmax(1)
+    best = run(session, table, sets.featurize(rows, o.words_log2, o.chars_log2, o.features))[:, network.TASK].argmax(1)
     wrong = [f"{text!r}: expected {task}, got {sets.TASKS[b]}" for (task, text), b in zip(probes, best) if sets.TASKS[b] != task]
     if wrong:
         raise SystemExit("probes are wrong:\n" + "\n".join(wrong))
@@ -117,7 +116,7 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def manifest(folder, o, probes):
+def manifest(folder, o, width, probes):
     quote = lambda text: json.dumps(text, ensure_ascii=False)  # noqa: E731  (a TOML basic string, too)
     lines = [
         "# Written by classifier/train/train.py; see MODEL_CARD.md.",
@@ -132,7 +131,7 @@ def manifest(folder, o, probes):
         f"features = {FEATURES}",
         f"words_log2 = {o.words_log2}",
         f"chars_log2 = {o.chars_log2}",
-        f"width = {o.width}",
+        f"width = {width}",
         f"tokens_max = {TOKENS_MAX}",
         f"ids_max = {IDS_MAX}",
         "",

@@ -1,12 +1,18 @@
-"""The network: three bag means and dense features, one hidden layer, six heads. NumPy, and Numba for
-the bags.
+"""The network, in parts that stand side by side. NumPy, and Numba for the bags.
 
     mean_g = mean of E[ids of group g]    g = words, characters, edges
-    h      = relu([mean_words, mean_chars, mean_edges, dense] W1 + b1)
+    h      = relu([mean_words, mean_chars, mean_edges, (dense - centre) / scale] W1 + b1)
     out    = h W2 + b2                    17 tasks, difficulty, sensitivity, 14 domains, 6 kinds, length
+
+Each part has its own columns of the table, its own hidden units and its own heads, and is trained on
+the rows that know them with what suits them: a subject stands in rare words and wants many epochs, a
+difficulty stands in the dense features, a task must not learn its source. Written as one graph they
+cost what one network of their common width does.
 
 Small enough to write the gradient by hand; a framework would be a hundred times the download.
 """
+
+import dataclasses
 
 import numba
 import numpy as np
@@ -76,15 +82,104 @@ def bag_backward(table, square, ids, starts, ends, rows, drop, keep, grad, rate)
             before = end
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of the network and how it is trained. The weights are those of its heads in the loss."""
+
+    name: str
+    heads: dict  # name of a head: its weight
+    width: int
+    hidden: int
+    epochs: int
+    # How often a natural prompt (with its variants) is seen per epoch, and whether made-up rows are.
+    natural_weight: float
+    made_up: bool
+    word_dropout: float = 0.5
+    group_dropout: float = 0.1
+    dense_dropout: float = 0.1
+    dense_group_dropout: float = 0.05
+    hidden_dropout: float = 0.3
+    rate: float = 2e-3
+    table_rate: float = 0.15
+    table_start: float = 0.1
+    decay: float = 1e-2
+    smoothing: float = 0.05
+    teacher_weight: float = 0.0
+    batch: int = 256
+
+    def knows(self, data):
+        """Rows with a label for one of the heads."""
+        return np.any([known_rows(data, head) for head in self.heads], 0)
+
+    def columns(self):
+        """The outputs that this part gives."""
+        return np.concatenate([np.r_[COLUMNS[head]] for head in self.heads])
+
+
+COLUMNS = {
+    "task": TASK, "difficulty": slice(DIFFICULTY, DIFFICULTY + 1), "sensitivity": slice(SENSITIVE, SENSITIVE + 1),
+    "domain": DOMAIN, "kinds": KINDS, "length": slice(TOKENS, SPREAD + 1),
+}  # fmt: skip
+
+
+def known_rows(data, head):
+    labels = {
+        "task": data.task, "difficulty": data.difficulty, "sensitivity": data.sensitive,
+        "domain": data.domain, "kinds": np.nanmax(data.kinds, 1, initial=-1), "length": data.tokens,
+    }[head]  # fmt: skip
+    return labels >= 0
+
+
+class Model:
+    """The parts as one: each output comes from the part that has its head."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def outputs(self, data):
+        out = np.full((len(data), HEADS), np.nan, np.float32)
+        for net in self.parts:
+            columns = net.part.columns()
+            out[:, columns] = net.outputs(data)[:, columns]
+        return out
+
+    def merged(self):
+        """`table, w1, b1, w2, b2` of one network that answers as the parts do; its dense features are raw."""
+        groups = 3
+        table = np.hstack([net.table for net in self.parts])
+        dense = len(self.parts[0].centre)
+        width, hidden = table.shape[1], sum(net.part.hidden for net in self.parts)
+        w1, b1 = np.zeros((groups * width + dense, hidden), np.float32), np.zeros(hidden, np.float32)
+        w2, b2 = np.zeros((hidden, HEADS), np.float32), np.zeros(HEADS, np.float32)
+        column, unit = 0, 0
+        for net in self.parts:
+            own, units, heads = net.part.width, slice(unit, unit + net.part.hidden), net.part.columns()
+            for g in range(groups):
+                w1[g * width + column : g * width + column + own, units] = net.w1[g * own : (g + 1) * own]
+            on_dense = net.w1[groups * own :] / net.scale[:, None]
+            w1[groups * width :, units] = on_dense
+            b1[units] = net.b1 - net.centre @ on_dense
+            w2[units, heads] = net.w2[:, heads]
+            b2[heads] = net.b2[heads]
+            column, unit = column + own, units.stop
+        return table, w1, b1, w2, b2
+
+
 class Net:
-    def __init__(self, rows, width, dense, hidden, seed):
+    """The network of one part."""
+
+    # A feature that hardly varies in training must not be blown up in serving.
+    SCALE_LEAST = 0.02
+
+    def __init__(self, part, rows, dense, seed):
         rng = np.random.default_rng(seed)
-        self.rng = rng
-        inputs = 3 * width + dense
-        self.table = rng.normal(0, 0.1, (rows, width)).astype(np.float32)
-        self.w1 = rng.normal(0, np.sqrt(2 / inputs), (inputs, hidden)).astype(np.float32)
-        self.b1 = np.zeros(hidden, np.float32)
-        self.w2 = rng.normal(0, np.sqrt(1 / hidden), (hidden, HEADS)).astype(np.float32)
+        self.rng, self.part = rng, part
+        self.centre, self.scale = dense.mean(0), np.maximum(dense.std(0), self.SCALE_LEAST)
+        inputs = 3 * part.width + dense.shape[1]
+        self.table = rng.normal(0, part.table_start, (rows, part.width)).astype(np.float32)
+        self.w1 = rng.normal(0, np.sqrt(2 / inputs), (inputs, part.hidden)).astype(np.float32)
+        self.b1 = np.zeros(part.hidden, np.float32)
+        self.w2 = rng.normal(0, np.sqrt(1 / part.hidden), (part.hidden, HEADS)).astype(np.float32)
         self.b2 = np.zeros(HEADS, np.float32)
         self.square = np.full(rows, 1e-8, np.float32)
         self.small = [self.w1, self.b1, self.w2, self.b2]
@@ -98,8 +193,13 @@ class Net:
         if keep is None:
             keep = np.empty(int((data.starts[rows + 1] - data.starts[rows]).sum()), np.bool_)
         bag_forward(self.table, data.ids, data.starts, data.ends, rows, drop, self.steps + 1, keep, x[:, :bags])
-        x[:, bags:] = data.dense[rows]
+        x[:, bags:] = (data.dense[rows] - self.centre) / self.scale
         return x, keep
+
+    def finished(self):
+        """Without what only training needs."""
+        self.square = self.m = self.v = None
+        return self
 
     def outputs(self, data, batch=4096):
         out = []
@@ -108,14 +208,14 @@ class Net:
             out.append(np.maximum(x @ self.w1 + self.b1, 0) @ self.w2 + self.b2)
         return np.concatenate(out)
 
-    def step(self, data, rows, rate, o, soft=None):
-        rng, n, bags = self.rng, len(rows), 3 * self.table.shape[1]
+    def step(self, data, rows, rate, soft=None):
+        rng, n, bags, o = self.rng, len(rows), 3 * self.table.shape[1], self.part
         x, keep = self.inputs(data, rows, o.word_dropout)
         groups = rng.random((n, 3)) >= o.group_dropout
         shown = np.repeat(groups / (1 - o.group_dropout), self.table.shape[1], 1).astype(np.float32)
         x[:, :bags] *= shown
         dense = x[:, bags:]
-        dense *= (rng.random(dense.shape) >= o.dense_dropout) & (rng.random((n, 1)) >= o.dense_group_dropout)
+        dense *= (rng.random(dense.shape, np.float32) >= o.dense_dropout) & (rng.random((n, 1)) >= o.dense_group_dropout)
         a = x @ self.w1 + self.b1
         mask = (a > 0) * (rng.random(a.shape, np.float32) >= o.hidden_dropout) / np.float32(1 - o.hidden_dropout)
         mask = mask.astype(np.float32)
@@ -141,38 +241,42 @@ class Net:
 
 
 def loss_gradient(z, data, rows, o, soft):
-    """Mean loss of a batch and its gradient; a head counts only where its label is known."""
+    """Mean loss of a batch and its gradient; a head counts only where its label is known. `soft` are a
+    teacher's distributions over the tasks, NaN where it was not asked."""
     n = len(rows)
     dz = np.zeros_like(z)
     loss = 0.0
-    for head, labels, weight in ((TASK, data.task[rows], 1.0), (DOMAIN, data.domain[rows], o.domain_weight)):
-        classes = head.stop - head.start
+    for head, labels in (("task", data.task), ("domain", data.domain)):
+        if head not in o.heads:
+            continue
+        columns, weight, labels = COLUMNS[head], o.heads[head], labels[rows]
         known = labels >= 0
-        if soft is not None and head == TASK:
-            known = np.ones_like(known)
-        probs = softmax(z[known, head])
-        target = np.full_like(probs, o.smoothing / classes)
-        hard = labels[known]
-        target[np.arange(len(probs)), hard] += 1 - o.smoothing
-        if soft is not None and head == TASK:
-            mixed = o.teacher_weight * soft[rows] + (1 - o.teacher_weight) * target
-            target = np.where((hard >= 0)[:, None], mixed, soft[rows])
+        probs = softmax(z[known, columns])
+        target = np.full_like(probs, o.smoothing / probs.shape[1])
+        target[np.arange(len(probs)), labels[known]] += 1 - o.smoothing
+        if soft is not None and head in soft:
+            taught = soft[head][rows[known]]
+            asked = ~np.isnan(taught[:, 0])
+            target[asked] = o.teacher_weight * taught[asked] + (1 - o.teacher_weight) * target[asked]
         loss -= weight * (target * np.log(probs + 1e-9)).sum() / n
-        dz[known, head] = weight * (probs - target) / n
-    columns = [(DIFFICULTY, data.difficulty[rows], o.difficulty_weight), (SENSITIVE, data.sensitive[rows], o.sensitive_weight)]
-    columns += [(KINDS.start + k, data.kinds[rows, k], 0.3) for k in range(data.kinds.shape[1])]
-    for column, labels, weight in columns:
+        dz[known, columns] = weight * (probs - target) / n
+    columns = [("difficulty", DIFFICULTY, data.difficulty[rows]), ("sensitivity", SENSITIVE, data.sensitive[rows])]
+    columns += [("kinds", KINDS.start + k, data.kinds[rows, k]) for k in range(data.kinds.shape[1])]
+    for head, column, labels in columns:
+        if head not in o.heads:
+            continue
         known = ~np.isnan(labels)
-        p, y = logistic(z[known, column]), labels[known]
+        p, y, weight = logistic(z[known, column]), labels[known], o.heads[head]
         loss -= weight * (y * np.log(p + 1e-9) + (1 - y) * np.log(1 - p + 1e-9)).sum() / n
         dz[known, column] = weight * (p - y) / n
-    known = ~np.isnan(data.tokens[rows])
-    y = data.tokens[rows][known] - LOG_TOKENS
-    spread = np.clip(z[known, SPREAD], SPREAD_LEAST, SPREAD_MOST)
-    off = (z[known, TOKENS] - y) * np.exp(-spread)
-    loss += 0.1 * (0.5 * off**2 + spread).sum() / n
-    dz[known, TOKENS] = 0.1 * np.clip(off * np.exp(-spread), -3, 3) / n
-    dz[known, SPREAD] = 0.1 * np.clip(1 - off**2, -3, 3) / n
+    if "length" in o.heads:
+        weight, known = o.heads["length"], ~np.isnan(data.tokens[rows])
+        y = data.tokens[rows][known] - LOG_TOKENS
+        spread = np.clip(z[known, SPREAD], SPREAD_LEAST, SPREAD_MOST)
+        off = (z[known, TOKENS] - y) * np.exp(-spread)
+        loss += weight * (0.5 * off**2 + spread).sum() / n
+        dz[known, TOKENS] = weight * np.clip(off * np.exp(-spread), -3, 3) / n
+        dz[known, SPREAD] = weight * np.clip(1 - off**2, -3, 3) / n
     return loss, dz.astype(np.float32)
 
 
@@ -185,22 +289,20 @@ def logistic(z):
     return 1 / (1 + np.exp(-z))
 
 
-def train(data, weight, o, index=None, soft=None, seed=None, log=print):
-    """Trains on the rows of `index` (all without); row i is seen `weight[i]` times per epoch on average."""
-    seed = o.seed if seed is None else seed
-    net = Net((1 << o.words_log2) + (1 << o.chars_log2), o.width, data.dense.shape[1], o.hidden, seed)
+def train(data, part, buckets, weight, index, seed, soft=None, log=print):
+    """Trains a part on those rows of `index` that it knows; row i is seen `weight[i]` times per epoch on average."""
+    index = index[part.knows(data)[index] & (weight[index] > 0)]
+    net = Net(part, buckets, data.dense[index], seed)
     rng = np.random.default_rng(seed)
-    index = np.arange(len(data)) if index is None else np.asarray(index)
-    per_epoch = int(weight[index].sum()) // o.batch
-    total, done = o.epochs * per_epoch, 0
-    for epoch in range(o.epochs):
+    total, done = part.epochs * (int(weight[index].sum()) // part.batch), 0
+    for epoch in range(part.epochs):
         share = weight[index]
         order = np.repeat(index, (share + rng.random(len(index))).astype(int))
         rng.shuffle(order)
         losses = []
-        for start in range(0, len(order) - o.batch + 1, o.batch):
+        for start in range(0, len(order) - part.batch + 1, part.batch):
             rate = max(min(1.0, 10 * done / total) * (1 - done / total), 0.0)
-            losses.append(net.step(data, order[start : start + o.batch], rate, o, soft))
+            losses.append(net.step(data, order[start : start + part.batch], rate, soft))
             done += 1
-        log(f"  epoch {epoch + 1}/{o.epochs}: loss {np.mean(losses):.4f}", flush=True)
+        log(f"  {part.name}, epoch {epoch + 1}/{part.epochs}: loss {np.mean(losses):.4f}", flush=True)
     return net

@@ -77,6 +77,22 @@ def recall_at(score, label, false_positives=0.01):
     return float(np.mean(score[label > 0.5] > np.quantile(score[label < 0.5], 1 - false_positives)))
 
 
+# Where `classifier/src/detect.rs` puts what identifies a person or opens a door: cards, IBANs, ids, keys,
+# private keys, passwords. `classifier/src/sensitivity.rs` raises the number of a text that has one.
+FINDINGS, FOUND = slice(52, 58), 0.97
+# Sensitivity with the exact detectors, beside the outputs of the network.
+SERVED = network.HEADS
+
+
+def served(model, data):
+    """The outputs, and sensitivity as serving gives it: the head's, raised by what was found."""
+    z = model.outputs(data)
+    found = data.dense[:, FINDINGS].max(1) > 0
+    sensitivity = z[:, network.SENSITIVE]
+    raised = np.where(found, np.maximum(sensitivity, np.log(FOUND / (1 - FOUND))), sensitivity)
+    return np.column_stack([z, raised])
+
+
 def task_figures(rows, z, least=20):
     """Accuracy and macro-F1 of a list of judged rows, whole and in parts."""
     truth, best = np.array([r.task for r in rows]), z[:, network.TASK].argmax(1)
@@ -95,10 +111,11 @@ def other_figures(rows, z):
     if len(label) > 20:
         out["difficulty_spearman"] = round(spearman(score, label), 3)
         out["difficulty_mean_error"] = round(float(np.abs(logistic(score) - label).mean()), 3)
-    score, label = by_column(rows, z, network.SENSITIVE, "sensitive")
-    if 0 < label.sum() < len(label):
-        out["sensitivity_auroc"] = round(auroc(score, label), 3)
-        out["sensitivity_recall_at_1"] = round(recall_at(score, label), 3)
+    for name, column in (("sensitivity", SERVED), ("sensitivity_head", network.SENSITIVE)):
+        score, label = by_column(rows, z, column, "sensitive")
+        if 0 < label.sum() < len(label):
+            out[f"{name}_auroc"] = round(auroc(score, label), 3)
+            out[f"{name}_recall_at_1"] = round(recall_at(score, label), 3)
     known = [i for i, r in enumerate(rows) if r.domain >= 0]
     if known:
         truth = np.array([rows[i].domain for i in known])
@@ -110,9 +127,9 @@ def other_figures(rows, z):
     return out
 
 
-def judge(net, dev):
+def judge(model, dev):
     """Known sources: what `dev` says."""
-    z = {name: net.outputs(part) for name, part in dev.items()}
+    z = {name: served(model, part) for name, part in dev.items()}
     out = {name: task_figures(dev[name].rows, z[name]) for name in ("tasks", "natural")}
     out["natural"] |= other_figures(dev["natural"].rows, z["natural"])
     rows = np.array([r.source for r in dev["difficulty"].rows])
@@ -124,8 +141,11 @@ def judge(net, dev):
     return out
 
 
-def left_out(found):
-    """`found`: per set, `(author or collection, row, outputs)` of every row that was left out."""
+def left_out(found, later):
+    """`found`: per set, `(author or collection, row, outputs)` of every row that was left out. Authors of
+    the second round (`later`) have figures of their own, so that the others compare over versions."""
+    second = [f for f in found["natural"] if f[0] in later]
+    found = found | {"natural": [f for f in found["natural"] if f[0] not in later]}
     rows = {name: [r for _, r, _ in part] for name, part in found.items()}
     z = {name: np.stack([o for *_, o in part]) for name, part in found.items()}
     out = {name: task_figures(rows[name], z[name]) for name in ("tasks", "natural")}
@@ -136,10 +156,14 @@ def left_out(found):
     out["natural"] |= other_figures(rows["natural"], z["natural"])
     authors = np.array([a for a, *_ in found["natural"]])
     out["authors"] = {}
-    for author in np.unique(authors):
-        part = np.flatnonzero(authors == author)
-        of = [rows["natural"][i] for i in part]
-        out["authors"][str(author)] = task_figures(of, z["natural"][part]) | other_figures(of, z["natural"][part])
+    for part in (found["natural"], second):
+        for author in sorted({a for a, *_ in part}):
+            of = [r for a, r, _ in part if a == author]
+            outputs = np.stack([o for a, _, o in part if a == author])
+            out["authors"][author] = task_figures(of, outputs) | other_figures(of, outputs)
+    if second:
+        of, outputs = [r for _, r, _ in second], np.stack([o for *_, o in second])
+        out["second"] = task_figures(of, outputs) | other_figures(of, outputs)
     out["difficulty"] = {}
     of = np.array([r.source for r in rows["difficulty"]])
     for source in np.unique(of):
@@ -161,7 +185,7 @@ def left_out(found):
 
 def text(f):
     lines = []
-    for name in ("all", "natural", "natural_english", "tasks"):
+    for name in ("all", "natural", "natural_english", "second", "tasks"):
         part = f.get(name)
         if part:
             rest = {k: v for k, v in part.items() if not isinstance(v, dict)}

@@ -10,6 +10,7 @@ the same seed on the same machine give the same weights.
 """
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import time
@@ -23,6 +24,20 @@ import data as sets  # noqa: E402
 import export  # noqa: E402
 import net as network  # noqa: E402
 import report  # noqa: E402
+from net import Part  # noqa: E402
+
+
+# What each part answers and what suits it; chosen on the folds of `leave_out` and on `dev` of the exams.
+PARTS = [
+    Part("task", {"task": 1.0, "length": 0.1}, width=32, hidden=128, epochs=6, natural_weight=6.0, made_up=True),
+    # A subject stands in rare words: many epochs, most words hidden in each.
+    Part("subject", {"domain": 1.0}, width=16, hidden=32, epochs=25, natural_weight=1.0, made_up=False,
+         word_dropout=0.65, hidden_dropout=0.2, table_rate=0.3, table_start=0.02),
+    # A difficulty stands in the dense features first.
+    Part("difficulty", {"difficulty": 1.0}, width=8, hidden=64, epochs=10, natural_weight=2.0, made_up=False,
+         group_dropout=0.5, dense_dropout=0.05, dense_group_dropout=0.0, hidden_dropout=0.1, table_rate=0.3, table_start=0.02),
+    Part("sensitivity", {"sensitivity": 1.0, "kinds": 0.3}, width=8, hidden=32, epochs=8, natural_weight=2.0, made_up=True),
+]  # fmt: skip
 
 
 def options(arguments=None):
@@ -32,27 +47,12 @@ def options(arguments=None):
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--words-log2", type=int, default=17)
     p.add_argument("--chars-log2", type=int, default=17)
-    p.add_argument("--width", type=int, default=32)
-    p.add_argument("--hidden", type=int, default=128)
-    p.add_argument("--epochs", type=int, default=6)
-    p.add_argument("--batch", type=int, default=256)
-    p.add_argument("--rate", type=float, default=2e-3)
-    p.add_argument("--table-rate", type=float, default=0.15)
-    p.add_argument("--decay", type=float, default=1e-2)
-    p.add_argument("--natural-weight", type=float, default=6.0)
     p.add_argument("--variants", type=float, default=1.0, help="varied copies per natural prompt")
     p.add_argument("--variants-weight", type=float, default=0.4, help="their part of the natural weight")
     p.add_argument("--composed", type=int, default=8000, help="own instructions over others' texts")
     p.add_argument("--exams", type=int, default=3000, help="questions in an exam's wrapper")
-    p.add_argument("--word-dropout", type=float, default=0.5)
-    p.add_argument("--group-dropout", type=float, default=0.1)
-    p.add_argument("--dense-dropout", type=float, default=0.1)
-    p.add_argument("--dense-group-dropout", type=float, default=0.05)
-    p.add_argument("--hidden-dropout", type=float, default=0.3)
-    p.add_argument("--smoothing", type=float, default=0.05)
-    p.add_argument("--domain-weight", type=float, default=0.6)
-    p.add_argument("--sensitive-weight", type=float, default=1.0)
-    p.add_argument("--difficulty-weight", type=float, default=1.0)
+    p.add_argument("--processes", type=int, default=2, help="trainings at once")
+    p.add_argument("--features", help="the built example `features`; without it cargo builds it")
     return p.parse_args(arguments)
 
 
@@ -67,62 +67,101 @@ def main():
     varied += sets.augment(train_rows["tasks"], 0.1, 0.05, o.seed + 1)
     varied += sets.examine(train_rows["natural"] + train_rows["prompts"], o.exams, o.seed + 2)
     varied += sets.compose(train_rows["tasks"], o.composed, o.seed + 3)
-    data = sets.featurize(rows + varied, o.words_log2, o.chars_log2)
-    dev = {name: sets.featurize(part, o.words_log2, o.chars_log2) for name, part in dev_rows.items()}
+    data = sets.featurize(rows + varied, o.words_log2, o.chars_log2, o.features)
+    dev = {name: sets.featurize(part, o.words_log2, o.chars_log2, o.features) for name, part in dev_rows.items()}
     is_varied = np.arange(len(data)) >= len(rows)
     print(f"{len(data)} rows, {len(data.ids) / len(data):.0f} ids per row, {time.monotonic() - started:.0f} s", flush=True)
 
-    weight = weights(o, data, is_varied)
-    figures = {"left_out": report.left_out(leave_out(o, data, is_varied, weight, dev))}
+    # Each training is a job of its own; they share the data, and say when they are done.
+    everything = np.arange(len(data))
+    left = folds(data, dev)
+    kept = [kept_rows(data, fold) for fold in left] + [everything]
+    jobs = [(which, part) for which in range(len(kept)) for part in range(len(PARTS))]
+    TRAINING.update(o=o, data=data, is_varied=is_varied, kept=kept, started=started)
+    if o.processes > 1:
+        with multiprocessing.get_context("fork").Pool(o.processes) as pool:
+            nets = pool.map(train_job, jobs, chunksize=1)
+    else:
+        nets = [train_job(job) for job in jobs]
+    models = [network.Model(nets[i : i + len(PARTS)]) for i in range(0, len(nets), len(PARTS))]
+
+    figures = {"left_out": report.left_out(leave_out(models, left, data, is_varied, dev), sets.AUTHORS_2)}
     print(report.text(figures["left_out"]), f"\n{time.monotonic() - started:.0f} s", flush=True)
-    net = network.train(data, weight, o)
-    figures["known"] = report.judge(net, dev)
+    figures["known"] = report.judge(models[-1], dev)
     print(report.text(figures["known"]), f"\n{time.monotonic() - started:.0f} s", flush=True)
     if o.out:
         folder = pathlib.Path(o.out)
-        export.write(folder, net, figures["left_out"]["temperature"], o, dev["natural"])
-        text = card.render(o, export.VERSION, export.LICENCE, figures, train_rows, data.dense.shape[1])
+        export.write(folder, models[-1], figures["left_out"]["temperature"], o, dev["natural"])
+        text = card.render(o, PARTS, export.VERSION, export.LICENCE, figures, train_rows, data.dense.shape[1])
         (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     print(f"{time.monotonic() - started:.0f} s in all")
 
 
-def weights(o, data, is_varied):
+# What the jobs read; set before the processes are forked.
+TRAINING = {}
+
+
+def train_job(job):
+    which, part = job
+    o, data, part = TRAINING["o"], TRAINING["data"], PARTS[part]
+    net = network.train(
+        data, part, (1 << o.words_log2) + (1 << o.chars_log2), weights(o, part, data, TRAINING["is_varied"]),
+        TRAINING["kept"][which], o.seed, log=lambda *_, **__: None,
+    )  # fmt: skip
+    print(f"training {which}, {part.name}: {time.monotonic() - TRAINING['started']:.0f} s", flush=True)
+    return net.finished()
+
+
+def weights(o, part, data, is_varied):
     """How often each row is seen per epoch: natural prompts, with their variants, more often."""
     # A question in an exam's wrapper has no difficulty of its own, and counts once.
     natural = np.array([r.natural for r in data.rows]) & ~np.isnan(data.difficulty)
-    weight = np.ones(len(data))
-    weight[natural & ~is_varied] = o.natural_weight * (1 - o.variants_weight)
-    weight[natural & is_varied] = o.natural_weight * o.variants_weight / max(o.variants, 0.1)
+    variants = o.variants_weight if part.made_up else 0.0
+    weight = np.where(is_varied, float(part.made_up), 1.0)
+    weight[natural & ~is_varied] = part.natural_weight * (1 - variants)
+    weight[natural & is_varied] = part.natural_weight * variants / max(o.variants, 0.1)
     return weight
 
 
+def kept_rows(data, fold):
+    """The rows to train on when the authors and collections of a fold are left out."""
+    authors, families = fold
+    family = np.array([r.family for r in data.rows])
+    source = np.array([r.source for r in data.rows])
+    return np.flatnonzero(~np.isin(family, families) & ~np.isin(source, authors))
+
+
 def folds(data, dev, seed=3):
-    """Each author of natural prompts with a share of the collections."""
+    """Authors of natural prompts with a share of the collections. Authors of the second round join the
+    folds of the first, so that the collections are left out together as they were before."""
     authors = sorted({r.source for r in data.rows if r.natural})
+    second = [a for a in authors if a in sets.AUTHORS_2]
+    first = [a for a in authors if a not in second]
     families = {r.family for r in dev["tasks"].rows + dev["difficulty"].rows}
     families |= {r.family for r in dev["sensitivity"].rows if not r.source.endswith("(negative)")}
     families = sorted(families)
     np.random.default_rng(seed).shuffle(families)
-    return [(author, families[i :: len(authors)]) for i, author in enumerate(authors)]
+    joined = [[] for _ in first]
+    for at, author in enumerate(reversed(second)):
+        joined[1 + at % (len(first) - 1)].append(author)
+    return [([author, *joined[i]], families[i :: len(first)]) for i, author in enumerate(first)]
 
 
-def leave_out(o, data, is_varied, weight, dev):
-    """Outputs for rows whose author or collection the network has never seen."""
-    family = np.array([r.family for r in data.rows])
+def leave_out(models, left, data, is_varied, dev):
+    """Outputs for rows whose author or collection the model has never seen."""
     source = np.array([r.source for r in data.rows])
     found = {name: [] for name in ("tasks", "natural", "difficulty", "sensitivity")}
-    for author, families in folds(data, dev):
-        print(f"left out: {author}; {', '.join(families)}", flush=True)
-        out = np.isin(family, families) | (source == author)
-        net = network.train(data, weight, o, index=np.flatnonzero(~out), log=lambda *_, **__: None)
-        # The shared prompts have a `dev` of their own, which also does not share a question's stem.
-        has_dev = any(r.source == author for r in dev["natural"].rows)
-        held = dev["natural"] if has_dev else data.take(np.flatnonzero((source == author) & ~is_varied))
-        found["natural"] += [(author, r, z) for r, z in zip(held.rows, net.outputs(held))]
+    for model, (authors, families) in zip(models, left):
+        print(f"left out: {', '.join(authors)}; {', '.join(families)}", flush=True)
+        for author in authors:
+            # The shared prompts have a `dev` of their own, which also does not share a question's stem.
+            has_dev = any(r.source == author for r in dev["natural"].rows)
+            held = dev["natural"] if has_dev else data.take(np.flatnonzero((source == author) & ~is_varied))
+            found["natural"] += [(author, r, z) for r, z in zip(held.rows, report.served(model, held))]
         for name in ("tasks", "difficulty", "sensitivity"):
             held = dev[name].take([i for i, r in enumerate(dev[name].rows) if r.family in families])
             if len(held):
-                found[name] += [(r.family, r, z) for r, z in zip(held.rows, net.outputs(held))]
+                found[name] += [(r.family, r, z) for r, z in zip(held.rows, report.served(model, held))]
     return found
 
 
