@@ -88,12 +88,14 @@ class Part:
 
     name: str
     heads: dict  # name of a head: its weight
-    width: int
+    width: int  # columns of the table; 0: the dense features alone
     hidden: int
     epochs: int
     # How often a natural prompt (with its variants) is seen per epoch, and whether made-up rows are.
     natural_weight: float
     made_up: bool
+    # Heads that are trained beside, for what they teach the hidden units, and are then left out.
+    beside: dict = dataclasses.field(default_factory=dict)
     word_dropout: float = 0.5
     group_dropout: float = 0.1
     dense_dropout: float = 0.1
@@ -104,12 +106,11 @@ class Part:
     table_start: float = 0.1
     decay: float = 1e-2
     smoothing: float = 0.05
-    teacher_weight: float = 0.0
     batch: int = 256
 
     def knows(self, data):
         """Rows with a label for one of the heads."""
-        return np.any([known_rows(data, head) for head in self.heads], 0)
+        return np.any([known_rows(data, head) for head in self.heads | self.beside], 0)
 
     def columns(self):
         """The outputs that this part gives."""
@@ -208,7 +209,7 @@ class Net:
             out.append(np.maximum(x @ self.w1 + self.b1, 0) @ self.w2 + self.b2)
         return np.concatenate(out)
 
-    def step(self, data, rows, rate, soft=None):
+    def step(self, data, rows, rate):
         rng, n, bags, o = self.rng, len(rows), 3 * self.table.shape[1], self.part
         x, keep = self.inputs(data, rows, o.word_dropout)
         groups = rng.random((n, 3)) >= o.group_dropout
@@ -221,14 +222,15 @@ class Net:
         mask = mask.astype(np.float32)
         h = a * mask
         z = h @ self.w2 + self.b2
-        loss, dz = loss_gradient(z, data, rows, o, soft)
+        loss, dz = loss_gradient(z, data, rows, o)
         dh = (dz @ self.w2.T) * mask
         dbags = (dh @ self.w1[:bags].T) * shown
         self._adam([x.T @ dh, dh.sum(0), h.T @ dz, dz.sum(0)], rate * o.rate, o.decay)
-        bag_backward(
-            self.table, self.square, data.ids, data.starts, data.ends, rows, o.word_dropout, keep,
-            np.ascontiguousarray(dbags), np.float32(rate * o.table_rate),
-        )  # fmt: skip
+        if bags:
+            bag_backward(
+                self.table, self.square, data.ids, data.starts, data.ends, rows, o.word_dropout, keep,
+                np.ascontiguousarray(dbags), np.float32(rate * o.table_rate),
+            )  # fmt: skip
         return loss
 
     def _adam(self, grads, rate, decay):
@@ -240,37 +242,32 @@ class Net:
             p -= rate * (m / fix1 / (np.sqrt(v / fix2) + 1e-8) + decay * p)
 
 
-def loss_gradient(z, data, rows, o, soft):
-    """Mean loss of a batch and its gradient; a head counts only where its label is known. `soft` are a
-    teacher's distributions over the tasks, NaN where it was not asked."""
-    n = len(rows)
+def loss_gradient(z, data, rows, o):
+    """Mean loss of a batch and its gradient; a head counts only where its label is known."""
+    n, heads = len(rows), o.heads | o.beside
     dz = np.zeros_like(z)
     loss = 0.0
     for head, labels in (("task", data.task), ("domain", data.domain)):
-        if head not in o.heads:
+        if head not in heads:
             continue
-        columns, weight, labels = COLUMNS[head], o.heads[head], labels[rows]
+        columns, weight, labels = COLUMNS[head], heads[head], labels[rows]
         known = labels >= 0
         probs = softmax(z[known, columns])
         target = np.full_like(probs, o.smoothing / probs.shape[1])
         target[np.arange(len(probs)), labels[known]] += 1 - o.smoothing
-        if soft is not None and head in soft:
-            taught = soft[head][rows[known]]
-            asked = ~np.isnan(taught[:, 0])
-            target[asked] = o.teacher_weight * taught[asked] + (1 - o.teacher_weight) * target[asked]
         loss -= weight * (target * np.log(probs + 1e-9)).sum() / n
         dz[known, columns] = weight * (probs - target) / n
     columns = [("difficulty", DIFFICULTY, data.difficulty[rows]), ("sensitivity", SENSITIVE, data.sensitive[rows])]
     columns += [("kinds", KINDS.start + k, data.kinds[rows, k]) for k in range(data.kinds.shape[1])]
     for head, column, labels in columns:
-        if head not in o.heads:
+        if head not in heads:
             continue
         known = ~np.isnan(labels)
-        p, y, weight = logistic(z[known, column]), labels[known], o.heads[head]
+        p, y, weight = logistic(z[known, column]), labels[known], heads[head]
         loss -= weight * (y * np.log(p + 1e-9) + (1 - y) * np.log(1 - p + 1e-9)).sum() / n
         dz[known, column] = weight * (p - y) / n
-    if "length" in o.heads:
-        weight, known = o.heads["length"], ~np.isnan(data.tokens[rows])
+    if "length" in heads:
+        weight, known = heads["length"], ~np.isnan(data.tokens[rows])
         y = data.tokens[rows][known] - LOG_TOKENS
         spread = np.clip(z[known, SPREAD], SPREAD_LEAST, SPREAD_MOST)
         off = (z[known, TOKENS] - y) * np.exp(-spread)
@@ -289,7 +286,7 @@ def logistic(z):
     return 1 / (1 + np.exp(-z))
 
 
-def train(data, part, buckets, weight, index, seed, soft=None, log=print):
+def train(data, part, buckets, weight, index, seed, log=print):
     """Trains a part on those rows of `index` that it knows; row i is seen `weight[i]` times per epoch on average."""
     index = index[part.knows(data)[index] & (weight[index] > 0)]
     net = Net(part, buckets, data.dense[index], seed)
@@ -302,7 +299,7 @@ def train(data, part, buckets, weight, index, seed, soft=None, log=print):
         losses = []
         for start in range(0, len(order) - part.batch + 1, part.batch):
             rate = max(min(1.0, 10 * done / total) * (1 - done / total), 0.0)
-            losses.append(net.step(data, order[start : start + part.batch], rate, soft))
+            losses.append(net.step(data, order[start : start + part.batch], rate))
             done += 1
         log(f"  {part.name}, epoch {epoch + 1}/{part.epochs}: loss {np.mean(losses):.4f}", flush=True)
     return net
