@@ -88,7 +88,7 @@ class Part:
 
     name: str
     heads: dict  # name of a head: its weight
-    width: int  # columns of the table; 0: the dense features alone
+    width: int  # columns of the table
     hidden: int
     epochs: int
     # How often a natural prompt (with its variants) is seen per epoch, and whether made-up rows are.
@@ -226,11 +226,10 @@ class Net:
         dh = (dz @ self.w2.T) * mask
         dbags = (dh @ self.w1[:bags].T) * shown
         self._adam([x.T @ dh, dh.sum(0), h.T @ dz, dz.sum(0)], rate * o.rate, o.decay)
-        if bags:
-            bag_backward(
-                self.table, self.square, data.ids, data.starts, data.ends, rows, o.word_dropout, keep,
-                np.ascontiguousarray(dbags), np.float32(rate * o.table_rate),
-            )  # fmt: skip
+        bag_backward(
+            self.table, self.square, data.ids, data.starts, data.ends, rows, o.word_dropout, keep,
+            np.ascontiguousarray(dbags), np.float32(rate * o.table_rate),
+        )  # fmt: skip
         return loss
 
     def _adam(self, grads, rate, decay):

@@ -33,11 +33,9 @@ PARTS = [
     # A subject stands in rare words: many epochs, most words hidden in each.
     Part("subject", {"domain": 1.0}, width=16, hidden=64, epochs=24, natural_weight=1.0, made_up=False,
          word_dropout=0.7, hidden_dropout=0.2, table_rate=0.3, table_start=0.02),
-    # A difficulty stands in the dense features first.
-    Part("difficulty", {"difficulty": 1.0}, width=8, hidden=64, epochs=10, natural_weight=2.0, made_up=False,
+    # A difficulty, and how long its answer is, stand in the dense features first.
+    Part("difficulty", {"difficulty": 1.0, "length": 0.05}, width=8, hidden=64, epochs=10, natural_weight=2.0, made_up=False,
          group_dropout=0.5, dense_dropout=0.05, dense_group_dropout=0.0, hidden_dropout=0.1, table_rate=0.3, table_start=0.02),
-    Part("length", {"length": 1.0}, width=0, hidden=32, epochs=12, natural_weight=1.0, made_up=False,
-         dense_dropout=0.05, dense_group_dropout=0.0, hidden_dropout=0.1),
     Part("sensitivity", {"sensitivity": 1.0, "kinds": 0.3}, width=8, hidden=32, epochs=8, natural_weight=2.0, made_up=True),
 ]  # fmt: skip
 
