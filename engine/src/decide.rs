@@ -144,7 +144,9 @@ pub fn ask(admitted: &Admitted, understood: &Understood, verdict: Verdict) -> As
         verdict,
         needs: parsed.needs,
         input_tokens: parsed.input_tokens(),
-        max_output: parsed.max_output,
+        // Clients of Anthropic's dialect must name a limit, so it is a bound and no wish: a model that
+        // gives less takes the request, too.
+        max_output: parsed.max_output.filter(|_| parsed.dialect != Dialect::AnthropicMessages),
         stream: parsed.stream,
     }
 }

@@ -56,7 +56,8 @@ pub(super) fn write(
             MaxTokensField::MaxTokens => "max_tokens",
             MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
         };
-        body.number(name, (*tokens).into());
+        dropped.add_if(*tokens > target.max_output, "max_tokens");
+        body.number(name, (*tokens).min(target.max_output).into());
     }
     if !stop.is_empty() {
         body.array("stop", |array| stop.iter().for_each(|text| text.write(array.element())));
