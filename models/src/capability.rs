@@ -49,8 +49,11 @@ impl Capabilities {
     /// Gives several alternative answers at once: a matter of the dialect that an offer is reached in.
     pub const ALTERNATIVES: Capabilities = Capabilities(1 << 17);
 
+    /// Takes token ids in place of text: a matter of the dialect, too.
+    pub const TOKEN_INPUT: Capabilities = Capabilities(1 << 18);
+
     /// Every capability with its name in data files and messages.
-    pub const NAMED: [(&'static str, Capabilities); 18] = [
+    pub const NAMED: [(&'static str, Capabilities); 19] = [
         ("tools", Capabilities::TOOLS),
         ("parallel_tools", Capabilities::PARALLEL_TOOLS),
         ("tool_choice", Capabilities::TOOL_CHOICE),
@@ -69,6 +72,7 @@ impl Capabilities {
         ("computer_use", Capabilities::COMPUTER_USE),
         ("streaming", Capabilities::STREAMING),
         ("alternatives", Capabilities::ALTERNATIVES),
+        ("token_input", Capabilities::TOKEN_INPUT),
     ];
 
     /// Whether all of `needed` are here.

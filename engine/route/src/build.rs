@@ -20,8 +20,10 @@ impl Columns {
             let model = catalogue.model(offer.model());
             let provider = catalogue.provider(offer.provider());
             // What the model can do, as far as one of the dialects can say it.
-            let could = offer.caps() | Capabilities::ALTERNATIVES;
-            let says = offer.dialects().filter_map(|dialect| {
+            let could = offer.caps() | Capabilities::ALTERNATIVES | Capabilities::TOKEN_INPUT;
+            let embeds = model.kind() == ModelKind::Embedding;
+            let fitting = offer.dialects().filter(|dialect| dialect.is_embeddings() == embeds);
+            let says = fitting.filter_map(|dialect| {
                 provider.endpoint(dialect).filter(|endpoint| endpoint.is_ready())?;
                 supported(dialect).map(|cannot| could.without(cannot))
             });
@@ -31,7 +33,7 @@ impl Columns {
                 Some(Exclusion::Retired)
             } else if !provider.enabled() || !enabled(provider.ix()) {
                 Some(Exclusion::ProviderDisabled)
-            } else if model.kind() != ModelKind::Chat || caps.is_none() {
+            } else if caps.is_none() {
                 Some(Exclusion::DialectUnsupported)
             } else {
                 None
@@ -55,20 +57,23 @@ impl Columns {
 }
 
 fn row(offer: OfferView<'_>, model: ModelView<'_>) -> OfferRow {
+    let embeds = model.kind() == ModelKind::Embedding;
+    // The limits of an embedding model are those of one input, and a request holds many.
+    let limit = |tokens: u32| if embeds { u32::MAX } else { tokens };
     OfferRow {
         offer: offer.ix(),
         model: offer.model(),
         provider: offer.provider(),
         caps: offer.caps(),
-        context: offer.context(),
-        max_input: offer.max_input(),
-        max_output: offer.max_output(),
+        context: limit(offer.context()),
+        max_input: limit(offer.max_input()),
+        max_output: limit(offer.max_output()),
         prices: offer.prices(),
         uplift: offer.uplift_permille(""),
         thinks: false,
         ability: Task::ALL.map(|task| model.ability(task)),
         ability_overall: model.ability_overall(),
-        auto: model.status().is_current() && offer.status().is_current(),
+        auto: !embeds && model.status().is_current() && offer.status().is_current(),
         prior: Prior::HOSTED,
         excluded: None,
     }

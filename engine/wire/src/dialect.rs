@@ -2,19 +2,23 @@
 //! look on the wire. A provider is data and says which dialects it speaks.
 //!
 //! A [`Codec`] passes what client and provider say in the same dialect, byte for byte but for patches. A
-//! [`Chat`] translates through the neutral form of [`crate::chat`] when they speak different ones.
+//! [`Chat`] translates through the neutral form of [`crate::chat`] when they speak different ones, an
+//! [`Embed`] through that of [`crate::embed`].
 //!
 //! To add one: a file beside [`openai_chat`] and a line in [`CODECS`], and in [`CHATS`] when it holds
-//! conversations.
+//! conversations, in [`EMBEDS`] when it holds vectors.
 
 pub mod anthropic_messages;
+pub mod gemini_embed;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_responses;
 
 use crate::chat::Chat;
+use crate::embed::Embed;
 use crate::refusal::Refusal;
 use crate::request::Parsed;
-use models::{Dialect, Usage};
+use models::{Capabilities, Dialect, Usage};
 use std::borrow::Cow;
 
 /// One dialect, both ways. No state: what a stream has to remember stands in the caller.
@@ -75,6 +79,8 @@ pub static CODECS: &[&dyn Codec] = &[
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic_messages::AnthropicMessages,
+    &openai_embeddings::OpenAiEmbeddings,
+    &gemini_embed::GeminiEmbed,
 ];
 
 /// The code of that dialect, when it is one of [`CODECS`].
@@ -92,6 +98,21 @@ pub static CHATS: &[&dyn Chat] = &[
 /// The translator of that dialect, when it is one of [`CHATS`].
 pub fn chat(dialect: Dialect) -> Option<&'static dyn Chat> {
     CHATS.iter().copied().find(|chat| chat.dialect() == dialect)
+}
+
+/// The dialects of embeddings that can be translated from and to.
+pub static EMBEDS: &[&dyn Embed] =
+    &[&openai_embeddings::OpenAiEmbeddings, &gemini_embed::GeminiEmbed];
+
+/// The translator of that dialect, when it is one of [`EMBEDS`].
+pub fn embed(dialect: Dialect) -> Option<&'static dyn Embed> {
+    EMBEDS.iter().copied().find(|embed| embed.dialect() == dialect)
+}
+
+/// What nobody can ask a provider for in that dialect; `None` when it is not spoken here.
+pub fn cannot(dialect: Dialect) -> Option<Capabilities> {
+    let of_embed = || embed(dialect).map(|embed| embed.cannot());
+    chat(dialect).map(|chat| chat.cannot()).or_else(of_embed)
 }
 
 /// What changes in a request on its way to one provider.

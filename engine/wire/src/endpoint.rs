@@ -8,7 +8,7 @@ use models::Dialect;
 /// What a path of the data port answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint<'p> {
-    /// A conversation in that dialect.
+    /// A conversation in that dialect, or vectors where it holds those.
     Chat(Dialect),
     /// How long a conversation in that dialect is, in tokens.
     CountTokens(Dialect),
@@ -36,6 +36,7 @@ impl<'p> Endpoint<'p> {
             "/v1/messages/count_tokens" | "/messages/count_tokens" => {
                 Endpoint::CountTokens(Dialect::AnthropicMessages)
             }
+            "/v1/embeddings" | "/embeddings" => Endpoint::Chat(Dialect::OpenAiEmbeddings),
             "/v1/models" | "/models" => Endpoint::Models,
             "/v1/route" => Endpoint::Route,
             "/" => Endpoint::Root,

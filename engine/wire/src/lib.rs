@@ -7,6 +7,7 @@
 pub mod chat;
 pub mod chunked;
 pub mod dialect;
+pub mod embed;
 pub mod endpoint;
 pub mod http1;
 pub mod json;

@@ -73,6 +73,12 @@ pub struct Shape {
     pub tools_bytes: u32,
     /// Bytes of text in system and developer messages.
     pub system_bytes: u32,
+    /// What becomes a vector each; none in a conversation.
+    pub inputs: u32,
+    /// Token ids that were given in place of text.
+    pub token_ids: u32,
+    /// Those of the longest input.
+    pub token_ids_longest: u32,
 }
 
 /// A request body that was read and found sound: the proof that later stages ask for.
@@ -112,6 +118,31 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// What is known of a request for embeddings. Its `shape` holds the inputs.
+    pub fn of_inputs(dialect: Dialect, model: Text, shape: Shape, inside: u32) -> Parsed {
+        let needs = match shape.token_ids {
+            0 => Capabilities::NONE,
+            _ => Capabilities::TOKEN_INPUT,
+        };
+        Parsed {
+            dialect,
+            model,
+            stream: false,
+            usage_in_stream: false,
+            stream_options: None,
+            include_usage: None,
+            max_output: None,
+            max_output_member: None,
+            alternatives: 1,
+            needs,
+            shape,
+            system: None,
+            last_user: ArrayVec::new(),
+            inside,
+            cuts: Vec::new(),
+        }
+    }
+
     /// What an image counts in tokens when nothing better is known: between the 765 tokens that
     /// OpenAI and the 1,600 that Anthropic state for a full-size image.
     pub const IMAGE_TOKENS: u32 = 1_000;
@@ -135,6 +166,9 @@ impl Parsed {
     /// tokens of framing a message, and [`Parsed::IMAGE_TOKENS`] an image.
     pub fn input_tokens(&self) -> u32 {
         let shape = &self.shape;
+        if shape.inputs > 0 {
+            return shape.token_ids.saturating_add(shape.text_bytes.div_ceil(4));
+        }
         let text = (shape.text_bytes / 4).saturating_add(shape.tools_bytes / 4);
         let pieces = shape.images.saturating_add(shape.audio).saturating_add(shape.files);
         text.saturating_add(shape.messages.saturating_mul(4))

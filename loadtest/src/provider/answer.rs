@@ -28,6 +28,19 @@ pub(crate) struct Ask {
     pub prompt: Range<usize>,
     /// The instructions that travelled along.
     pub script: Option<Range<usize>>,
+    /// What vectors are wanted in place of text.
+    pub vectors: Option<Vectors>,
+}
+
+/// The vectors of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vectors {
+    pub count: u32,
+    pub dimensions: u32,
+    /// As Base64 of 32-bit floats.
+    pub base64: bool,
+    /// One that stands in no list.
+    pub alone: bool,
 }
 
 /// One step of an answer.
@@ -63,6 +76,8 @@ pub(crate) struct Answer {
     /// The fault, if this request is one that fails.
     pub fault: Option<Fault>,
     pub status: u16,
+    /// The vectors that are given in place of text.
+    pub vectors: Option<Vectors>,
     /// What all events of a stream start with; rendered once by the dialect.
     pub prefix: Vec<u8>,
     /// Scripted text; the numbered filler when empty.
@@ -84,6 +99,7 @@ impl Answer {
             usage: None,
             fault: None,
             status: 200,
+            vectors: None,
             prefix: Vec::new(),
             text: String::new(),
             cuts: Vec::new(),
@@ -110,6 +126,7 @@ impl Answer {
         self.status = if strikes { script.status } else { 200 };
         self.stream = ask.stream;
         self.include_usage = ask.include_usage;
+        self.vectors = ask.vectors;
         self.asked.clear();
         self.asked.extend_from_slice(&body[ask.model.clone()]);
         self.model.clear();
@@ -163,6 +180,11 @@ impl Answer {
             completion: tokens(text + tools as u64) + reasoning,
             reasoning,
             ..UsageCounts::default()
+        };
+        let derived = match self.vectors {
+            // Vectors are not counted.
+            Some(_) => UsageCounts { prompt: derived.prompt, ..UsageCounts::default() },
+            None => derived,
         };
         match &script.usage {
             UsageScript::Exact(counts) => Some(*counts),

@@ -3,11 +3,13 @@
 
 use super::answer::{Answer, Ask, Piece};
 use super::chat::Chat;
+use super::embeddings::{Contents, Embeddings};
 use super::messages::Messages;
 use super::responses::Responses;
 
 /// Every protocol the fake provider speaks.
-pub(crate) const DIALECTS: &[&dyn Dialect] = &[&Chat, &Messages, &Responses];
+pub(crate) const DIALECTS: &[&dyn Dialect] =
+    &[&Chat, &Messages, &Responses, &Embeddings, &Contents];
 
 /// A protocol: how requests read and how answers look. Appends bytes; knows no socket and no time.
 pub(crate) trait Dialect: Sync {

@@ -27,6 +27,7 @@ mod chat;
 mod connection;
 mod demo;
 mod dialect;
+mod embeddings;
 mod messages;
 mod request;
 mod respond;
