@@ -244,6 +244,9 @@ fn check(common: &Common) -> Done {
             State::Enabled => println!("  {provider}: enabled"),
             State::NoKey { env } => println!("  {provider}: disabled, {env} is not set"),
             State::BadKey { env } => println!("  {provider}: disabled, {env} holds no valid key"),
+            State::BadFile { env, why } => {
+                println!("  {provider}: disabled, the file that {env} names {why}");
+            }
             State::Off => println!("  {provider}: not in service"),
         }
     }

@@ -5,7 +5,7 @@
 //! hears signals. The cores never wait for it.
 
 use crate::config::{Admin, ClassifierConfig, Config, Timeouts};
-use crate::core::{Core, HealthCells, Phase, Shared};
+use crate::core::{Core, HealthCells, Phase, Shared, unix_now};
 use crate::judge::CoreJudge;
 use crate::judge::counts::JudgeCounts;
 use crate::judge::force::InForce;
@@ -38,6 +38,8 @@ const TEND_EVERY: Duration = Duration::from_millis(10);
 const KEYS_EVERY: Duration = Duration::from_millis(250);
 /// How often the journal is folded and counts are merged.
 const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether a token has to be renewed.
+const TOKENS_EVERY: Duration = Duration::from_millis(500);
 /// How often names of providers are resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 /// When a name that did not resolve is looked up again.
@@ -155,6 +157,7 @@ pub fn run(
         tokio::spawn(admin::serve(listener, admin_state, guard));
         let reloaded = Arc::new(Notify::new());
         tokio::spawn(resolve_names(Arc::clone(&shared), Arc::clone(&reloaded)));
+        tokio::spawn(renew_tokens(Arc::clone(&shared)));
         tokio::spawn(tend(journal.clone()));
         // Before anybody is told that we run: a signal that nobody hears ends the process.
         let signals =
@@ -417,6 +420,30 @@ async fn tend(journal: Journal) {
     }
 }
 
+/// Fetches the tokens that are due, each on a thread that may wait for it.
+async fn renew_tokens(shared: Arc<Shared>) {
+    let mut timer = tokio::time::interval(TOKENS_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let snapshot = shared.published.snapshot.load_full();
+        for token in &snapshot.tokens {
+            let (now, _) = unix_now();
+            if !token.is_due(now) {
+                continue;
+            }
+            let (token, tls) = (Arc::clone(token), Arc::clone(&snapshot.tls));
+            tokio::task::spawn_blocking(move || match token.renew(&tls, now) {
+                Ok(()) => tracing::info!(from = token.account().token_uri(), "token renewed"),
+                Err(error) => {
+                    let from = token.account().token_uri();
+                    tracing::error!(from, %error, "no token could be fetched; it is tried again");
+                }
+            });
+        }
+    }
+}
+
 /// Looks up the names of all origins, now and again. A name that does not resolve keeps its last
 /// addresses.
 async fn resolve_names(shared: Arc<Shared>, reloaded: Arc<Notify>) {
@@ -516,10 +543,17 @@ fn log_providers(config: &Config, states: &[(String, ProviderState)]) {
                     "provider disabled: its key has characters that no key has; set it again"
                 );
             }
+            ProviderState::BadFile { env, why } => {
+                tracing::warn!(
+                    provider,
+                    env,
+                    "provider disabled: the file that the variable names {why}"
+                );
+            }
             ProviderState::Off if is_configured => {
                 tracing::warn!(
                     provider,
-                    "provider disabled: its base_url or its auth is not usable yet"
+                    "provider disabled: fill in its base_url (`fill`), or name a dialect that is spoken here"
                 );
             }
             ProviderState::Off => tracing::debug!(provider, "provider not in service"),

@@ -3,8 +3,9 @@
 use crate::accept::{Arrived, Client, Stop, Wants};
 use crate::core::{Core, Routing};
 use crate::judge;
-use crate::snapshot::Named;
+use crate::snapshot::{Named, Snapshot};
 use classifier::{Classified, Stage, TurnType};
+use models::catalogue::{ModelKind, OfferIx};
 use models::{Dialect, Verdict};
 use route::{Ask, Attempt, NoCandidate, Plan, Strategy, Target};
 use std::time::Instant;
@@ -88,6 +89,7 @@ pub fn admit(
             .with_param("model")
             .into());
     };
+    check_kind(snapshot, named, understood)?;
     let by_alias = match named {
         Named::Auto(strategy) => strategy,
         Named::Model(_) => None,
@@ -95,6 +97,68 @@ pub fn admit(
     let by_key = || arrived.key.as_ref()?.strategy.as_deref().and_then(Strategy::from_name);
     let strategy = by_alias.or(arrived.strategy).or_else(by_key).unwrap_or(snapshot.strategy);
     Ok(Admitted { named, strategy })
+}
+
+/// Refuses a conversation with a model that gives vectors, and the reverse; a choice of model for
+/// vectors, since those of two models cannot be compared; and more token ids than the model takes.
+fn check_kind(snapshot: &Snapshot, named: Named, understood: &Understood) -> Result<(), Refusal> {
+    let Understood { parsed, codec, requested } = understood;
+    let refused = |param: String, message: String| {
+        Err(Refusal::new(Kind::NotCapable).with_message(message).with_param(param))
+    };
+    let embeds = codec.dialect().is_embeddings();
+    let requested = refusal::shown(requested);
+    let model = match named {
+        Named::Auto(_) if embeds => {
+            let message = format!(
+                "\"{requested}\" chooses a model by the prompt, and vectors of different models cannot be \
+                 compared: name an embedding model; {}",
+                served_embeddings(snapshot)
+            );
+            return refused("model".to_owned(), message);
+        }
+        Named::Auto(_) => return Ok(()),
+        Named::Model(model) => snapshot.catalogue.model(model),
+    };
+    match (embeds, model.kind()) {
+        (true, ModelKind::Chat) => {
+            let message = format!(
+                "\"{requested}\" gives text, not vectors: name an embedding model; {}",
+                served_embeddings(snapshot)
+            );
+            refused("model".to_owned(), message)
+        }
+        (false, ModelKind::Embedding) => {
+            let message = format!(
+                "\"{requested}\" gives vectors, not text: ask it at /v1/embeddings, or name another model"
+            );
+            refused("model".to_owned(), message)
+        }
+        (true, ModelKind::Embedding) if parsed.shape.token_ids_longest > model.max_input() => {
+            let (found, most) = (parsed.shape.token_ids_longest, model.max_input());
+            let message = format!("an input has {found} tokens, and \"{requested}\" takes {most}");
+            Err(Refusal::new(Kind::ContextTooLong).with_message(message).with_param("input"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The embedding models that can be called, as a sentence for a refusal.
+fn served_embeddings(snapshot: &Snapshot) -> String {
+    const NAMED_MAX: usize = 8;
+    let served = snapshot.catalogue.models().filter(|model| {
+        model.kind() == ModelKind::Embedding
+            && OfferIx::each(snapshot.catalogue.offers_of(model.ix()))
+                .any(|offer| snapshot.target(offer).is_some())
+    });
+    let names: Vec<&str> = served.map(|model| model.id()).collect();
+    match names.len() {
+        0 => "no enabled provider serves one".to_owned(),
+        count if count > NAMED_MAX => {
+            format!("{} and {} more are served", names[..NAMED_MAX].join(", "), count - NAMED_MAX)
+        }
+        _ => format!("served: {}", names.join(", ")),
+    }
 }
 
 /// Judges the prompt, when a choice depends on it. May wait for a second model, within its deadline.
@@ -204,6 +268,7 @@ pub fn no_candidate(none: &NoCandidate, understood: &Understood, now: u64) -> Re
             (models::Capabilities::JSON_SCHEMA, "response_format"),
             (models::Capabilities::AUDIO_OUT, "modalities"),
             (models::Capabilities::ALTERNATIVES, "n"),
+            (models::Capabilities::TOKEN_INPUT, "input"),
         ];
         let field = asked_by.iter().find(|(set, _)| none.lacks.covers(*set));
         (Kind::NotCapable, field.map_or("messages", |(_, field)| *field))

@@ -7,7 +7,8 @@
 use crate::accept::{Arrived, Client, Stop};
 use crate::body::{BodyError, BodyReader};
 use crate::config::Timeouts;
-use crate::core::{Core, Routing};
+use crate::core::{Core, Routing, unix_now};
+use crate::credential::Credential;
 use crate::decide::Understood;
 use crate::relay::{Relay, StreamFault};
 use crate::rt;
@@ -34,6 +35,8 @@ const READ_ROOM: usize = 16 * 1024;
 const ONE_WRITE_MAX: usize = 256 * 1024;
 /// Informational responses that are skipped before an answer.
 const INFORMATIONAL_MAX: u32 = 16;
+/// How often a missing token is looked for again while a request waits for it.
+const TOKEN_POLL: Duration = Duration::from_millis(5);
 /// Of an error answer no more than this is read.
 const ERROR_BYTES_MAX: usize = Document::BYTES_MAX;
 
@@ -367,6 +370,14 @@ async fn attempt_once(
 ) -> Result<(Connection, Begun), Failed> {
     let timeouts = &routing.snapshot.timeouts;
     let origin = &call.way.origin;
+    // The first token may be on its way, as the first address of a name.
+    let until = Instant::now() + Timeouts::of(timeouts.connect_ms);
+    while !call.way.credential.is_there() {
+        if Instant::now() >= until {
+            return Err(no_token().into());
+        }
+        rt::sleep(TOKEN_POLL).await;
+    }
     if let Some(mut connection) = core.pool.take(origin) {
         match exchange(routing, client, call, translated, &mut connection).await {
             Ok(answer) => return Ok((connection, answer)),
@@ -474,10 +485,12 @@ async fn send(
         // The fields of the client's head belong to its own dialect.
         way.write_head(stream, b"", out);
         write_length(body.len(), out);
+        let head_len = out.len();
         let separate = body.len() > ONE_WRITE_MAX;
         if !separate {
             out.extend_from_slice(body);
         }
+        authorize(way, stream, out, head_len, if separate { body } else { b"" })?;
         let range = 0..client.outgoing.len();
         write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
         if separate {
@@ -491,12 +504,14 @@ async fn send(
     let body = &client.incoming[arrived.body.clone()];
     way.write_head(stream, &arrived.forwarded, out);
     write_length(codec.patched_len(&understood.parsed, body, &outgoing), out);
+    let head_len = out.len();
     let rest = codec.patch_request(&understood.parsed, body, &outgoing, out);
     // A long rest is written from where it stands: a copy would double the memory of the request.
     let separate = body.len() - rest > ONE_WRITE_MAX;
     if !separate {
         out.extend_from_slice(&body[rest..]);
     }
+    authorize(way, stream, out, head_len, if separate { &body[rest..] } else { b"" })?;
     let range = 0..client.outgoing.len();
     write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
     if separate {
@@ -504,6 +519,32 @@ async fn send(
         write(&client.watch, connection, &mut client.incoming, range, limit).await?;
     }
     Ok(())
+}
+
+/// Adds to a head of `head_len` bytes what shows who we are, where that depends on the time or on the
+/// body, which follows the head and then `rest`.
+fn authorize(
+    way: &Way,
+    streams: bool,
+    out: &mut Vec<u8>,
+    head_len: usize,
+    rest: &[u8],
+) -> Result<(), Failed> {
+    if matches!(way.credential, Credential::InHead) {
+        return Ok(());
+    }
+    let (now, _) = unix_now();
+    let body = [out.get(head_len..).unwrap_or_default(), rest];
+    let lines = way.credential.lines(way.path(streams), &body, now).map_err(|_| no_token())?;
+    // Before the empty line that ends the head.
+    let at = head_len - b"\r\n".len();
+    out.splice(at..at, lines);
+    Ok(())
+}
+
+fn no_token() -> Fault {
+    let health = HealthNews::Failed(FailureKind::Connect);
+    Fault::new(AttemptResult::Credential, health, Kind::UpstreamCredentials)
 }
 
 /// Ends a head with the length of its body.

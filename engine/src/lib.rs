@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod credential;
 pub mod decide;
 pub mod demo;
 pub mod explain;

@@ -4,7 +4,7 @@
 
 use crate::snapshot::Snapshot;
 use models::Dialect;
-use models::catalogue::{ModelView, OfferIx};
+use models::catalogue::{ModelKind, ModelView, OfferIx};
 use serde_json::{Value, json};
 
 /// The body of the list: the aliases, then every model that can be called.
@@ -14,6 +14,8 @@ pub fn whole(snapshot: &Snapshot, dialect: Dialect) -> Vec<u8> {
     let callable = snapshot.catalogue.models().filter(|model| {
         OfferIx::each(snapshot.catalogue.offers_of(model.ix()))
             .any(|offer| snapshot.target(offer).is_some())
+            // There is nothing that a client of conversations alone could ask it.
+            && (dialect != Dialect::AnthropicMessages || model.kind() == ModelKind::Chat)
     });
     let alias_rows = aliases.iter().map(|name| alias(dialect, name));
     let data: Vec<Value> = alias_rows.chain(callable.map(|one| model(dialect, one))).collect();

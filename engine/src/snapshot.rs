@@ -2,13 +2,16 @@
 //! the control thread, replaced whole; a request keeps the one that it began with.
 
 use crate::config::{Config, Limits, Timeouts};
+use crate::credential::google::Account;
+use crate::credential::sigv4::Signer;
+use crate::credential::{Credential, Token};
 use crate::models_list;
 use crate::target::{Endpoint, Target};
 use crate::tls;
 use crate::upstream::{BaseUrl, Origin};
 use arc_swap::ArcSwap;
 use govern::{KeyHasher, KeyTable};
-use models::catalogue::{Auth, Catalogue, ModelIx, OfferIx, ProviderView};
+use models::catalogue::{Auth, Catalogue, ModelIx, ModelKind, OfferIx, ProviderView};
 use models::{Dialect, Prices};
 use route::{Columns, Strategy};
 use rustls::ClientConfig;
@@ -38,6 +41,10 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Origins that have to be resolved.
     pub origins: Vec<Arc<Origin>>,
+    /// Tokens that have to be renewed.
+    pub tokens: Vec<Arc<Token>>,
+    /// The TLS settings towards providers.
+    pub tls: Arc<ClientConfig>,
 }
 
 /// The keys, which change more often than the rest.
@@ -99,6 +106,8 @@ impl Snapshot {
 pub struct Builder {
     tls: Arc<ClientConfig>,
     origins: HashMap<(bool, String, u16), Weak<Origin>>,
+    /// By the text of the credentials file: a token outlives a reload.
+    tokens: HashMap<String, Weak<Token>>,
     generation: u64,
 }
 
@@ -117,6 +126,13 @@ pub enum ProviderState {
         /// The variable that holds it.
         env: String,
     },
+    /// Its credentials file cannot be used.
+    BadFile {
+        /// The variable that names it.
+        env: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Not in service by configuration, or not reachable in a dialect that is spoken here.
     Off,
 }
@@ -125,7 +141,8 @@ impl Builder {
     /// A builder that trusts what `config` says.
     pub fn new(config: &Config) -> io::Result<Builder> {
         let tls = tls::client_config(&config.upstream.roots)?;
-        Ok(Builder { tls, origins: HashMap::new(), generation: 0 })
+        let (origins, tokens) = (HashMap::new(), HashMap::new());
+        Ok(Builder { tls, origins, tokens, generation: 0 })
     }
 
     /// A snapshot of `catalogue` under `config`. `secret` gives the value of an environment variable.
@@ -149,7 +166,7 @@ impl Builder {
                     continue;
                 }
             };
-            let mut any = false;
+            let (mut any, mut refused) = (false, None);
             for endpoint in provider.endpoints() {
                 let Some(codec) = wire::dialect::codec(endpoint.dialect()) else { continue };
                 if !endpoint.is_ready() {
@@ -163,30 +180,43 @@ impl Builder {
                     )
                 })?;
                 let origin = self.origin(&url)?;
-                let (auth, key) = (endpoint.auth(), key.clone());
-                let reached = Endpoint::new(codec, origin, url, auth, key, provider);
+                let credential = match self.credential(endpoint.auth(), provider, &url, &secret) {
+                    Ok(credential) => credential,
+                    Err(state) => {
+                        refused = Some(state);
+                        continue;
+                    }
+                };
+                let (auth, shown) = (endpoint.auth(), (key.clone(), credential));
+                let reached = Endpoint::new(codec, origin, url, auth, shown, provider);
                 endpoints.insert((provider.ix().0, endpoint.dialect()), reached);
                 any = true;
             }
             enabled.push(any);
-            let state = if any { ProviderState::Enabled } else { ProviderState::Off };
+            let state = match any {
+                true => ProviderState::Enabled,
+                false => refused.unwrap_or(ProviderState::Off),
+            };
             states.push((provider.id().to_owned(), state));
         }
 
         let columns = Arc::new(Columns::build(
             &catalogue,
             |provider| enabled[usize::from(provider.0)],
-            |dialect| wire::dialect::chat(dialect).map(|chat| chat.cannot()),
+            wire::dialect::cannot,
         ));
         let targets = catalogue
             .offers()
             .map(|offer| {
                 let provider = catalogue.provider(offer.provider());
-                let ways = offer.dialects().filter_map(|dialect| {
+                let model = catalogue.model(offer.model());
+                let embeds = model.kind() == ModelKind::Embedding;
+                let fitting = offer.dialects().filter(|dialect| dialect.is_embeddings() == embeds);
+                let ways = fitting.filter_map(|dialect| {
                     let endpoint = endpoints.get(&(offer.provider().0, dialect))?;
                     Some(endpoint.way(offer.wire_id()))
                 });
-                Target::new(offer, catalogue.model(offer.model()), provider, ways.collect())
+                Target::new(offer, model, provider, ways.collect())
             })
             .collect();
 
@@ -203,7 +233,13 @@ impl Builder {
 
         self.generation += 1;
         let mut origins: Vec<Arc<Origin>> = Vec::new();
-        for Endpoint { origin, .. } in endpoints.values() {
+        let mut tokens: Vec<Arc<Token>> = Vec::new();
+        for Endpoint { origin, credential, .. } in endpoints.values() {
+            if let Credential::Token(token) = credential
+                && !tokens.iter().any(|known| Arc::ptr_eq(known, token))
+            {
+                tokens.push(Arc::clone(token));
+            }
             if origin.is_named() && !origins.iter().any(|known| Arc::ptr_eq(known, origin)) {
                 origins.push(Arc::clone(origin));
             }
@@ -219,10 +255,58 @@ impl Builder {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             origins,
+            tokens,
+            tls: Arc::clone(&self.tls),
         };
         let list = |dialect| models_list::whole(&snapshot, dialect);
         snapshot.models_lists = [list(Dialect::OpenAiChat), list(Dialect::AnthropicMessages)];
         Ok((snapshot, states))
+    }
+
+    /// What shows an endpoint of that auth who we are, beside a key.
+    fn credential(
+        &mut self,
+        auth: Auth,
+        provider: ProviderView<'_>,
+        url: &BaseUrl,
+        secret: &impl Fn(&str) -> Option<String>,
+    ) -> Result<Credential, ProviderState> {
+        let given = |env: &str| {
+            let text = secret(env).map(|text| text.trim().to_owned());
+            match text.filter(|text| !text.is_empty()) {
+                Some(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text),
+                Some(_) => Err(ProviderState::BadKey { env: env.to_owned() }),
+                None => Err(ProviderState::NoKey { env: env.to_owned() }),
+            }
+        };
+        match auth {
+            Auth::AwsSigV4 => {
+                let keys = (given("AWS_ACCESS_KEY_ID")?, given("AWS_SECRET_ACCESS_KEY")?);
+                let session_token = given("AWS_SESSION_TOKEN").ok();
+                let region = match Signer::region_of(&url.host) {
+                    Some(region) => region.to_owned(),
+                    None => given("AWS_REGION")?,
+                };
+                let signer = Signer::new(keys, session_token, region, "bedrock", url.authority());
+                Ok(Credential::Signed(Arc::new(signer)))
+            }
+            Auth::GoogleOauth2 => {
+                let env = provider.env().unwrap_or("GOOGLE_APPLICATION_CREDENTIALS");
+                let path = secret(env).filter(|path| !path.trim().is_empty());
+                let path = path.ok_or_else(|| ProviderState::NoKey { env: env.to_owned() })?;
+                let bad = |why: String| ProviderState::BadFile { env: env.to_owned(), why };
+                let text = std::fs::read_to_string(path.trim())
+                    .map_err(|error| bad(format!("cannot be read: {error}")))?;
+                if let Some(known) = self.tokens.get(&text).and_then(Weak::upgrade) {
+                    return Ok(Credential::Token(known));
+                }
+                let token = Arc::new(Token::new(Account::read(&text).map_err(bad)?));
+                self.tokens.retain(|_, token| token.strong_count() > 0);
+                self.tokens.insert(text, Arc::downgrade(&token));
+                Ok(Credential::Token(token))
+            }
+            _ => Ok(Credential::InHead),
+        }
     }
 
     fn origin(&mut self, url: &BaseUrl) -> Result<Arc<Origin>, String> {
@@ -245,7 +329,7 @@ fn key_of(
     if !provider.enabled() {
         return Err(ProviderState::Off);
     }
-    let needs_key = provider.endpoints().any(|endpoint| endpoint.auth() != Auth::None);
+    let needs_key = provider.endpoints().any(|endpoint| endpoint.auth().header().is_some());
     let Some(env) = provider.env().filter(|_| needs_key) else { return Ok(None) };
     match secret(env).map(|key| key.trim().to_owned()) {
         Some(key) if key.is_empty() => Err(ProviderState::NoKey { env: env.to_owned() }),

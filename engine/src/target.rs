@@ -4,6 +4,7 @@
 //! In: the catalogue's view of an offer, when a snapshot is built. Out: [`Target`] with a [`Way`] for
 //! each dialect that is spoken here. Never: a decision between offers.
 
+use crate::credential::Credential;
 use crate::upstream::{BaseUrl, Origin};
 use models::catalogue::{
     Auth, EndpointView, MaxTokensField, ModelView, OfferView, ProviderView, Quirks,
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use wire::chat::{self, Chat, Efforts, Issuer, ReadRules};
 use wire::dialect::{Codec, Outgoing, UsageRules};
+use wire::embed::Embed;
 
 /// How one offer is called.
 pub struct Target {
@@ -44,8 +46,12 @@ pub struct Way {
     pub codec: &'static dyn Codec,
     /// Its translator, if it holds conversations.
     pub chat: Option<&'static dyn Chat>,
+    /// Its translator, if it holds vectors.
+    pub embed: Option<&'static dyn Embed>,
     /// Whose state an answer holds.
     pub issuer: Issuer,
+    /// What shows who we are, if the head does not.
+    pub credential: Credential,
 }
 
 impl Target {
@@ -74,7 +80,8 @@ impl Target {
         let same = self.ways.iter().find(|way| way.codec.dialect() == client);
         let able = || {
             let says = |way: &&Way| {
-                way.chat.is_some_and(|chat| chat.cannot().without(needs) == chat.cannot())
+                let cannot = wire::dialect::cannot(way.codec.dialect());
+                cannot.is_some_and(|cannot| cannot.without(needs) == cannot)
             };
             self.ways.iter().find(says)
         };
@@ -118,10 +125,15 @@ impl Target {
 }
 
 impl Way {
+    /// The path of a request as it is sent, with its query.
+    pub fn path(&self, streams: bool) -> &str {
+        &self.heads.paths[usize::from(streams)]
+    }
+
     /// Begins a request: its head up to the digits of its `Content-Length`. `forwarded` are fields of
     /// the client's head that go along, each with its line end.
     pub fn write_head(&self, streams: bool, forwarded: &[u8], out: &mut Vec<u8>) {
-        let Heads { whole, bare } = &*self.heads;
+        let Heads { whole, bare, .. } = &*self.heads;
         if forwarded.is_empty() {
             return out.extend_from_slice(&whole[usize::from(streams)]);
         }
@@ -137,6 +149,8 @@ struct Heads {
     whole: [Vec<u8>; 2],
     /// Without the fields that a client's own take the place of.
     bare: [Vec<u8>; 2],
+    /// What they ask for.
+    paths: [String; 2],
 }
 
 /// Where a provider is reached in one dialect, and what opens it.
@@ -151,6 +165,8 @@ pub struct Endpoint<'c> {
     pub auth: Auth,
     /// The key, if it needs one.
     pub key: Option<String>,
+    /// What else shows who we are.
+    pub credential: Credential,
     /// Whose it is.
     pub provider: ProviderView<'c>,
     /// Heads by path: in most dialects there is one for all offers.
@@ -164,10 +180,11 @@ impl<'c> Endpoint<'c> {
         origin: Arc<Origin>,
         url: BaseUrl,
         auth: Auth,
-        key: Option<String>,
+        (key, credential): (Option<String>, Credential),
         provider: ProviderView<'c>,
     ) -> Endpoint<'c> {
-        Endpoint { codec, origin, url, auth, key, provider, heads: RefCell::default() }
+        let heads = RefCell::default();
+        Endpoint { codec, origin, url, auth, key, credential, provider, heads }
     }
 
     /// The way to the model that the provider calls `wire_id`.
@@ -176,7 +193,8 @@ impl<'c> Endpoint<'c> {
         let heads = Arc::clone(self.heads.borrow_mut().entry(paths).or_insert_with_key(|paths| {
             let head = |index: usize, is_bare| self.head(&paths[index], is_bare);
             let whole = [head(0, false), head(1, false)];
-            Arc::new(Heads { whole, bare: [head(0, true), head(1, true)] })
+            let bare = [head(0, true), head(1, true)];
+            Arc::new(Heads { whole, bare, paths: paths.clone() })
         }));
         let dialect = self.codec.dialect();
         Way {
@@ -184,14 +202,17 @@ impl<'c> Endpoint<'c> {
             heads,
             codec: self.codec,
             chat: wire::dialect::chat(dialect),
+            embed: wire::dialect::embed(dialect),
             issuer: Issuer::of(dialect, self.provider.id()),
+            credential: self.credential.clone(),
         }
     }
 
     /// Path and query of requests for a model, whose name may stand in the provider's address.
     fn path(&self, wire_id: &str, streams: bool) -> String {
-        let base = self.url.path.replace(&format!("{{{}}}", EndpointView::MODEL), wire_id);
-        let mut path = base + &self.codec.path(wire_id, streams);
+        let model = in_path(wire_id);
+        let base = self.url.path.replace(&format!("{{{}}}", EndpointView::MODEL), &model);
+        let mut path = base + &self.codec.path(&model, streams);
         for (name, value) in self.provider.query() {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(&format!("{name}={value}"));
@@ -224,6 +245,18 @@ impl<'c> Endpoint<'c> {
 }
 
 const CONTENT_LENGTH: &str = "Content-Length: ";
+
+/// A model's name as it stands in a path. What a path may hold, slashes too, stays as it is.
+fn in_path(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {
+            true => text.push(char::from(byte)),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
 
 fn json_escaped(text: &str) -> String {
     let mut quoted = Vec::new();

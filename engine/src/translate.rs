@@ -11,6 +11,7 @@ use crate::target::{Target, Way};
 use arrayvec::ArrayString;
 use wire::chat::{Chat, Dropped, Shown, StreamWriter};
 use wire::dialect::{Answer, AnswerFault};
+use wire::embed::Embed;
 use wire::refusal::{Kind, Refusal};
 
 /// A request and who is asked.
@@ -34,10 +35,15 @@ pub struct Translated {
     pub body: Vec<u8>,
     /// What it lost on the way.
     pub dropped: Dropped,
-    client: &'static dyn Chat,
-    provider: &'static dyn Chat,
+    between: Between,
     /// Writes the client's stream, when one is asked for.
     writer: Option<Box<dyn StreamWriter>>,
+}
+
+/// Who reads and who writes: a client's dialect and a provider's.
+enum Between {
+    Chat { client: &'static dyn Chat, provider: &'static dyn Chat },
+    Embed { client: &'static dyn Embed, provider: &'static dyn Embed },
 }
 
 impl Translated {
@@ -49,29 +55,40 @@ impl Translated {
         if from == way.codec.dialect() {
             return Ok(None);
         }
+        let mut translated = Vec::with_capacity(body.len() + 512);
+        if let (Some(client), Some(provider)) = (wire::dialect::embed(from), way.embed) {
+            let request = client.neutral_request(body)?;
+            let dropped = provider.provider_request(&request, &target.wire_id, &mut translated)?;
+            let between = Between::Embed { client, provider };
+            return Ok(Some(Translated { body: translated, dropped, between, writer: None }));
+        }
         let (Some(client), Some(provider)) = (wire::dialect::chat(from), way.chat) else {
             return Err(Refusal::new(Kind::NotCapable));
         };
         let request = client.neutral_request(body)?;
-        let mut translated = Vec::with_capacity(body.len() + 512);
         let dropped = provider.provider_request(&request, &target.facts(way), &mut translated)?;
         let writer =
             request.stream.then(|| client.stream_writer(&request, &shown(&asked, &hex(asked.id))));
-        Ok(Some(Translated { body: translated, dropped, client, provider, writer }))
+        let between = Between::Chat { client, provider };
+        Ok(Some(Translated { body: translated, dropped, between, writer }))
     }
 
     /// A translator for the stream of the answer.
     pub fn translator(&mut self, asked: Asked<'_>) -> Result<Translator, Refusal> {
         let Asked { body, target, way, .. } = asked;
+        let Between::Chat { client, provider } = self.between else {
+            // Vectors are not streamed.
+            return Err(Refusal::new(Kind::UpstreamInvalid));
+        };
         let writer = match self.writer.take() {
             Some(writer) => writer,
             // An earlier connection has used it up.
             None => {
-                let request = self.client.neutral_request(body)?;
-                self.client.stream_writer(&request, &shown(&asked, &hex(asked.id)))
+                let request = client.neutral_request(body)?;
+                client.stream_writer(&request, &shown(&asked, &hex(asked.id)))
             }
         };
-        let reader = self.provider.stream_reader(&target.read_rules(way));
+        let reader = provider.stream_reader(&target.read_rules(way));
         Ok(Translator::new(reader, writer))
     }
 
@@ -81,15 +98,26 @@ impl Translated {
         answer: &[u8],
         asked: Asked<'_>,
     ) -> Result<(Vec<u8>, Answer), AnswerFault> {
-        let rules = asked.target.read_rules(asked.way);
-        let answer = self.provider.neutral_answer(answer, &rules)?;
-        let facts = Answer { usage: answer.usage, content_bytes: answer.content_bytes() };
-        // It could be read when it was sent.
-        let request =
-            self.client.neutral_request(asked.body).map_err(|_| AnswerFault::Malformed)?;
-        let mut out = Vec::with_capacity(1_024);
-        self.client.client_answer(&answer, &request, &shown(&asked, &hex(asked.id)), &mut out);
-        Ok((out, facts))
+        let id = hex(asked.id);
+        let shown = shown(&asked, &id);
+        let mut out = Vec::with_capacity(answer.len().max(1_024));
+        // The request could be read when it was sent.
+        let unread = |_| AnswerFault::Malformed;
+        match self.between {
+            Between::Chat { client, provider } => {
+                let answer =
+                    provider.neutral_answer(answer, &asked.target.read_rules(asked.way))?;
+                let request = client.neutral_request(asked.body).map_err(unread)?;
+                client.client_answer(&answer, &request, &shown, &mut out);
+                Ok((out, Answer { usage: answer.usage, content_bytes: answer.content_bytes() }))
+            }
+            Between::Embed { client, provider } => {
+                let request = client.neutral_request(asked.body).map_err(unread)?;
+                let answer = provider.neutral_answer(answer)?.for_inputs(request.inputs.len())?;
+                client.client_answer(&answer, &request, &shown, &mut out)?;
+                Ok((out, Answer { usage: answer.usage, content_bytes: 0 }))
+            }
+        }
     }
 }
 
