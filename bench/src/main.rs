@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // it speaks to a person, or to a pipe with --json
 
+mod classifiers;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +12,8 @@ use bench::compare::case::{CASES, Case};
 use bench::compare::contender::Kind;
 use bench::compare::priority::Precedence;
 use bench::compare::{self, Machine, Options, more, table};
-use bench::judge::{self, Judge};
 use clap::{Args, Parser, Subcommand};
-use classifier::{Classifier, CoreClassifier, OnnxRuntime};
+use classifiers::{ClassifierArgs, judge_classifiers};
 use indicatif::{ProgressBar, ProgressStyle};
 
 #[derive(Parser)]
@@ -29,32 +30,6 @@ enum Command {
     /// Classifiers on labelled prompts: accuracy, calibration, confusion, microseconds.
     Classifier(ClassifierArgs),
 }
-
-#[derive(Args)]
-struct ClassifierArgs {
-    /// JSON lines (.jsonl, .jsonl.gz): a prompt as `text` or `messages`, and any of the labels `task`,
-    /// `difficulty`, `domain`, `sensitive`, `out_tokens`, with `lang` and `source` to group by.
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// A model folder; can be repeated. The shipped one when not given.
-    #[arg(long, value_name = "FOLDER")]
-    model: Vec<PathBuf>,
-    /// Judge the rules as well, which need no model.
-    #[arg(long)]
-    rules: bool,
-    /// The ONNX Runtime library; looked for as the gateway does when not given.
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
-    /// Only the line of each contender, not its parts.
-    #[arg(long, conflicts_with = "json")]
-    brief: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// The model that comes with the program, below the root of the repository.
-const SHIPPED_MODEL: &str = "models/task-v1";
 
 #[derive(Args)]
 struct CompareArgs {
@@ -107,43 +82,6 @@ fn main() {
         complain(&format!("bench: {error}"));
         std::process::exit(1);
     }
-}
-
-fn judge_classifiers(args: &ClassifierArgs) -> Result<(), Box<dyn Error>> {
-    let mut rows = Vec::new();
-    for file in &args.files {
-        rows.extend(judge::read(file)?);
-    }
-    let shipped = [PathBuf::from(SHIPPED_MODEL)];
-    let models = if args.model.is_empty() { shipped.as_slice() } else { &args.model };
-    let runtime = OnnxRuntime::init(args.onnxruntime.as_deref())?;
-    let mut contenders = Vec::new();
-    if args.rules {
-        contenders.push(("rules".to_owned(), CoreClassifier::rules_only()));
-    }
-    for folder in models {
-        let classifier = Classifier::load(folder, &runtime)?;
-        let name = format!("{} {}", folder.display(), classifier.manifest().version);
-        contenders.push((name, classifier.session()?));
-    }
-    let bar = ProgressBar::new((rows.len() * contenders.len()) as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {elapsed} {msg}")?);
-    let mut judgements = Vec::new();
-    for (index, (name, core)) in contenders.into_iter().enumerate() {
-        bar.set_message(name.clone());
-        let mut judge = Judge::new(core);
-        let progress = |done| bar.set_position((index * rows.len() + done) as u64);
-        judgements.push(judge::judge(&name, &rows, |row| judge.verdict(row), progress)?);
-    }
-    bar.finish_and_clear();
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&judgements)?);
-    } else if args.brief {
-        println!("{}", judge::table::overview(&judgements));
-    } else {
-        println!("{}", judge::table::render(&judgements));
-    }
-    Ok(())
 }
 
 fn compare(args: &CompareArgs) -> Result<(), Box<dyn Error>> {

@@ -21,7 +21,7 @@ pub fn render(judgements: &[Judgement]) -> String {
         let _ = writeln!(text, "\nmistaken most\n{}", mistakes(judgement));
     }
     text.push_str(
-        "\nµs: single verdicts, one per prompt, excerpt included. ECE: expected calibration error over ten \
+        "\nµs: single verdicts, one per prompt, excerpt included; of two stages without the way between threads. ECE: expected calibration error over ten \
          bins. Recall at 1 %: sensitive prompts above the score that one in a hundred harmless ones exceeds.\n",
     );
     text
