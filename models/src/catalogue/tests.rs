@@ -466,3 +466,19 @@ fn addresses_are_filled_in_and_the_model_is_left_for_the_offer() {
     assert!(!responses.is_ready());
     assert!(!provider.endpoint(Dialect::OpenAiEmbeddings).expect("is known").is_ready());
 }
+
+#[test]
+fn an_embedding_model_is_one_model_at_each_provider() {
+    // Vectors of two versions cannot be compared, and offers of one model stand in for each other.
+    let catalogue = compiled(&builtin());
+    for model in catalogue.models().filter(|model| model.kind() == ModelKind::Embedding) {
+        let mut seen: Vec<(ProviderIx, &str)> = Vec::new();
+        for offer in OfferIx::each(catalogue.offers_of(model.ix())).map(|at| catalogue.offer(at)) {
+            // A region may stand before the name.
+            let name = offer.wire_id().rsplit('/').next().unwrap_or_default();
+            let other = seen.iter().find(|(provider, _)| *provider == offer.provider());
+            assert!(other.is_none_or(|(_, known)| *known == name), "{}: {name}", model.id());
+            seen.push((offer.provider(), name));
+        }
+    }
+}
