@@ -2,13 +2,14 @@
 //! speaks responses itself.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use loadtest::provider::{
     Config, Fault, Handle, Provider, Script, ToolCall, UsageCounts, UsageScript,
 };
 use serde_json::{Value, json};
 use tests::http::Answer;
-use tests::{FakeModel, Gateway, Setup};
+use tests::{FakeModel, Gateway, Setup, python, repository};
 
 const fn model(id: &'static str) -> FakeModel {
     FakeModel { id, ability: 0.0, input: 1_000, output: 2_000 }
@@ -332,4 +333,92 @@ fn the_end_says_why() {
             assert_eq!(response["incomplete_details"]["reason"], reason);
         }
     }
+}
+
+/// The responses of the OpenAI SDK, before providers of every dialect.
+#[test]
+fn the_openai_sdk_finds_what_it_expects() {
+    let Some(python) = python() else {
+        eprintln!("LEFT OUT: no Python SDKs here; ./tools/test installs them and runs this test");
+        return;
+    };
+    let weather = ToolCall {
+        name: "weather".into(),
+        arguments: r#"{"city":"Bern","unit":"celsius"}"#.into(),
+        fragments: 5,
+    };
+    let signal = r#"{"name":"north","is_green":true}"#.to_owned();
+    let scripts = |lab: &str| {
+        let caller = Script {
+            chunks: 0,
+            reasoning_chunks: 2,
+            tool_calls: vec![weather.clone()],
+            ..Script::default()
+        };
+        let rows = [
+            ("small", Script::default()),
+            ("thinker", Script { reasoning_chunks: 2, ..Script::default() }),
+            ("caller", caller),
+            ("echo", Script { echo: true, ..Script::default() }),
+            ("signal", Script { text: Some(signal.clone()), ..Script::default() }),
+            ("cut", Script { fault: Some(Fault::Cut), after: 4, gap_ms: 20, ..Script::default() }),
+        ];
+        rows.into_iter().map(|(name, script)| (format!("{lab}/{name}"), script)).collect()
+    };
+    let labs = [
+        (
+            "openai-chat",
+            "open",
+            ["open/small", "open/thinker", "open/caller", "open/echo", "open/signal", "open/cut"],
+        ),
+        (
+            "anthropic-messages",
+            "claude",
+            [
+                "claude/small",
+                "claude/thinker",
+                "claude/caller",
+                "claude/echo",
+                "claude/signal",
+                "claude/cut",
+            ],
+        ),
+        (
+            "openai-responses",
+            "codex",
+            [
+                "codex/small",
+                "codex/thinker",
+                "codex/caller",
+                "codex/echo",
+                "codex/signal",
+                "codex/cut",
+            ],
+        ),
+    ];
+    let mut setup = Setup::new();
+    let mut handles = Vec::new();
+    for (dialect, lab, ids) in labs {
+        let config = Config { models: scripts(lab), ..Config::default() };
+        let provider = Provider::start(config).expect("a provider");
+        // `auto` is to choose a model that answers in words.
+        let able = |id: &'static str| FakeModel {
+            ability: if id.ends_with("small") { 1.0 } else { -2.0 },
+            ..model(id)
+        };
+        setup = setup.provider_in(dialect, lab, &provider, &ids.map(able));
+        handles.push(provider);
+    }
+    let gateway = setup.start();
+    let output = Command::new(python)
+        .arg(repository().join("tests/python/openai_responses.py"))
+        .args(labs.map(|(_, lab, _)| lab))
+        .env("OPENAI_BASE_URL", gateway.base_url())
+        .env("OPENAI_API_KEY", gateway.key())
+        .output()
+        .expect("python can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complaints}");
+    assert!(said.trim_end().ends_with("all good"), "{said}\n{complaints}");
 }

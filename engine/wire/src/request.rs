@@ -112,8 +112,8 @@ pub struct Parsed {
     pub last_user: ArrayVec<Text, TURN_PIECES_MAX>,
     /// Offset behind the brace that opens the body.
     pub inside: u32,
-    /// What goes to no provider as it came, in the order of its places: state of other providers that a
-    /// client gave back, and what policy decides for all of them. Mostly none.
+    /// What goes to no provider as it came: state of other providers that a client gave back, and what
+    /// policy decides for all of them. Mostly none.
     pub cuts: Vec<Patch<'static>>,
 }
 
