@@ -60,8 +60,8 @@ fn nothing_is_lost_on_the_way_to_openai() {
     let text = |kind: &str, text: &str| json!({"type": kind, "text": text});
     let body = json!({
         "model": "gpt-x",
-        "instructions": "be\nbrief",
         "input": [
+            {"type": "message", "role": "system", "content": "be\nbrief"},
             {"type": "message", "role": "developer", "content": "rules"},
             {"type": "message", "role": "user", "content": [
                 text("input_text", "what is \"this\"?"),
@@ -245,6 +245,15 @@ fn every_item_finds_its_message() {
 }
 
 #[test]
+fn instructions_come_first_wherever_they_stand() {
+    let body = json!({"input": [{"role": "user", "content": "x"}], "instructions": "be brief"});
+    let (read, _) = through(RESPONSES, CHAT, &body, &openai(Dialect::OpenAiChat));
+    let messages =
+        json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "x"}]);
+    assert_eq!(read["messages"], messages);
+}
+
+#[test]
 fn tools_that_a_search_found_may_be_called() {
     let found = json!([{"type": "function", "name": "late", "parameters": {"type": "object"}}]);
     let body = json!({"model": "m", "input": [
@@ -318,8 +327,8 @@ fn chat_clients_reach_models_that_only_have_responses() {
         body.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
         let (read, dropped) = through(CHAT, RESPONSES, &body, &openai(Dialect::OpenAiResponses));
         let mut whole = json!({
-            "model": "gpt-x", "instructions": "s", "store": false,
-            "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+            "model": "gpt-x", "store": false,
+            "input": [{"type": "message", "role": "system", "content": "s"}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}],
             "include": ["reasoning.encrypted_content"],
         });
         whole.as_object_mut().unwrap().extend(expected.as_object().unwrap().clone());

@@ -107,13 +107,9 @@ struct Items<'r, 'b> {
 impl Items<'_, '_> {
     fn write(mut self, body: &mut Object<'_>) -> Result<(), Refusal> {
         let request = self.request;
-        let mut turns = request.turns.iter().peekable();
-        if let Some(turn) = turns.next_if(|turn| turn.role == Role::System) {
-            self.dropped.add_if(has_cache_point(&turn.parts), "cache_control");
-            joined(&turn.parts).write(body.key("instructions"));
-        }
+        // Not under `instructions`, which some servers do not take.
         let mut array = Array::begin(body.key("input"));
-        for turn in turns {
+        for turn in &request.turns {
             match turn.role {
                 Role::System | Role::Developer => self.system(turn, &mut array),
                 Role::User => self.user(turn, &mut array)?,

@@ -11,12 +11,13 @@ pub(super) fn read(cursor: &mut Cursor<'_>, rules: UsageRules) -> Result<Option<
     if cursor.kind()? != Kind::Object {
         return cursor.skip().map(|_| None);
     }
-    let (mut input, mut output) = (None, None);
+    let (mut input, mut output, mut total) = (None, None, None);
     let (mut cached, mut written, mut reasoning) = (0, 0, 0);
     cursor.object(|key, cursor| {
         match key.bytes {
             b"input_tokens" => input = Some(count(cursor)?),
             b"output_tokens" => output = Some(count(cursor)?),
+            b"total_tokens" => total = Some(count(cursor)?),
             b"input_tokens_details" if cursor.kind()? == Kind::Object => {
                 cursor.object(|key, cursor| {
                     match key.bytes {
@@ -41,7 +42,9 @@ pub(super) fn read(cursor: &mut Cursor<'_>, rules: UsageRules) -> Result<Option<
         Ok(())
     })?;
     let (Some(input), Some(output)) = (input, output) else { return Ok(None) };
-    let output: u64 = if rules.reasoning_apart { output.saturating_add(reasoning) } else { output };
+    // A provider that counts reasoning apart in chat completions need not do so here: the sum tells.
+    let is_apart = rules.reasoning_apart && total != Some(input.saturating_add(output));
+    let output: u64 = if is_apart { output.saturating_add(reasoning) } else { output };
     let usage = Usage {
         input: Tokens(input),
         cached: Tokens(cached),
@@ -96,7 +99,8 @@ mod tests {
         let mut out = Vec::new();
         write(&usage, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), text);
-        assert_eq!(read(text, true).unwrap().output.0, 7);
+        assert_eq!(read(text, true).unwrap().output.0, 4, "the sum says that it is in there");
+        assert_eq!(read(&text.replace("13}", "16}"), true).unwrap().output.0, 7);
         for none in [
             "null",
             r#"{"input_tokens":9}"#,
