@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "path", check: targets::path },
     Target { name: "request", check: targets::request },
     Target { name: "answer", check: targets::answer },
+    Target { name: "translate", check: targets::translate },
+    Target { name: "translate_answer", check: targets::translate_answer },
     Target { name: "classify", check: targets::classify },
     Target { name: "config", check: targets::config },
 ];

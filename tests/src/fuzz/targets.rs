@@ -2,8 +2,11 @@
 
 use classifier::{CoreClassifier, EXCERPT_BYTES_MAX, Excerpt, Input, Structure};
 use engine::config::Config;
+use models::catalogue::{MaxTokensField, Quirks, ThinkingFormat};
+use models::{Capabilities, Dialect};
+use wire::chat::{Efforts, Issuer, ReadRules, Request, Shown, Target};
 use wire::chunked::{Decoder, Step};
-use wire::dialect::{CODECS, Outgoing, UsageRules};
+use wire::dialect::{CHATS, CODECS, Outgoing, UsageRules};
 use wire::endpoint::{Endpoint, percent_decoded};
 use wire::http1;
 use wire::json::Cursor;
@@ -147,6 +150,95 @@ pub(super) fn answer(bytes: &[u8]) {
             assert!(event.usage.is_none_or(|usage| usage.is_plausible()), "{event:?}");
         }
     }
+}
+
+/// A provider that can do everything its dialect can say.
+fn provider(dialect: Dialect) -> Target<'static> {
+    let quirks = Quirks {
+        max_tokens_field: MaxTokensField::MaxCompletionTokens,
+        developer_role: true,
+        usage_in_stream: true,
+        cached_tokens_reported: true,
+        strict_schema: true,
+        store: true,
+        sampling_params: true,
+        reasoning_effort: true,
+        needs_reasoning_back: true,
+        adaptive_thinking: true,
+        system_anywhere: true,
+        long_cache: true,
+        session_affinity: false,
+        reasoning_apart: false,
+        thinking: ThinkingFormat::Openai,
+    };
+    Target {
+        model: "other-model",
+        issuer: Issuer::of(dialect, "provider"),
+        quirks,
+        caps: Capabilities(u32::MAX),
+        max_output: 1_000,
+        efforts: Efforts::default(),
+    }
+}
+
+/// What is read from a client and written for a provider of any dialect is JSON, and holds nothing of what
+/// only we can read.
+pub(super) fn translate(bytes: &[u8]) {
+    for client in CHATS {
+        if client.read_request(bytes).is_err() {
+            continue;
+        }
+        let Ok(request) = client.neutral_request(bytes) else { continue };
+        for chat in CHATS {
+            let mut sent = Vec::new();
+            if chat.provider_request(&request, &provider(chat.dialect()), &mut sent).is_ok() {
+                assert_is_json(&sent, &format!("{} to {}", client.dialect(), chat.dialect()));
+            }
+        }
+    }
+}
+
+/// What any bytes in the place of a provider's event and answer become for a client is events and JSON.
+pub(super) fn translate_answer(bytes: &[u8]) {
+    let shown = Shown { id: "0a", model: "lab/model", created_s: 1, input_tokens: 1 };
+    let request = Request::default();
+    for chat in CHATS {
+        let issuer = Issuer::of(chat.dialect(), "provider");
+        let rules = ReadRules { usage: UsageRules::default(), issuer };
+        for client in CHATS {
+            let pair = format!("{} to {}", chat.dialect(), client.dialect());
+            if let Ok(answer) = chat.neutral_answer(bytes, &rules) {
+                let mut told = Vec::new();
+                client.client_answer(&answer, &request, &shown, &mut told);
+                assert_is_json(&told, &pair);
+            }
+            let mut reader = chat.stream_reader(&rules);
+            let mut writer = client.stream_writer(&request, &shown);
+            let mut told = Vec::new();
+            for data in bytes.split(|byte| *byte == b'\n') {
+                reader
+                    .read(b"", data, &mut |choice, event| writer.write(choice, &event, &mut told));
+            }
+            let mut splitter = Splitter::default();
+            let mut rest = &told[..];
+            while let Some(length) = splitter.next(rest) {
+                let event = sse::read(&rest[..length]);
+                if let Some(data) = event.data.filter(|data| **data != *b"[DONE]") {
+                    assert_is_json(&data, &pair);
+                }
+                rest = &rest[length..];
+            }
+            assert!(rest.is_empty(), "{pair}: half an event");
+        }
+    }
+}
+
+fn assert_is_json(bytes: &[u8], pair: &str) {
+    let read = Cursor::new(bytes).and_then(|mut cursor| {
+        cursor.skip()?;
+        cursor.end()
+    });
+    assert!(read.is_ok(), "{pair}: {read:?} in {}", String::from_utf8_lossy(bytes));
 }
 
 /// Any text gets a verdict within its bounds, whatever stands in it.

@@ -201,7 +201,6 @@ impl Scan {
             let span = Span { start: kept_end.unwrap_or(from), end };
             self.cuts.push(Patch { span, with: b"" });
         }
-        self.shape.messages = index as u32;
         Ok(())
     }
 
@@ -253,7 +252,6 @@ impl Scan {
             }
             Ok(())
         })?;
-        self.count(&item, before);
         let kind = item.kind.map_or("message".into(), |kind| kind.text());
         self.trail.field("role");
         if kind == "message" && item.role.is_none() {
@@ -265,10 +263,16 @@ impl Scan {
             self.kept.get_or_insert_with(|| self.trail.path());
         }
         // With `store` off a provider finds nothing by its id: reasoning has to be there in full.
-        Ok(kind != "reasoning" || (item.is_resolvable && !item.is_ours))
+        let stays = kind != "reasoning" || (item.is_resolvable && !item.is_ours);
+        if stays {
+            self.count(&item, before);
+        }
+        Ok(stays)
     }
 
+    /// Counts an item that stays. `images` and `media` are those of the items before.
     fn count(&mut self, item: &Item<'_>, (images, media): (u32, u32)) {
+        self.shape.messages += 1;
         let kind = item.kind.map_or("message".into(), |kind| kind.text());
         let role = item.role.map_or("".into(), |role| role.text());
         let is_result = kind.ends_with("_output");
