@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use loadtest::provider::{Config, Handle, Provider, Script, ToolCall};
+use loadtest::provider::{Config, Fault, Handle, Provider, Script, ToolCall};
 use serde_json::Value;
 use tests::{FakeModel, Gateway, Setup};
 
@@ -137,4 +137,19 @@ fn codex_asks_auto_and_never_sees_a_provider_that_is_down() {
     assert!(said(&output).contains(ANSWER), "{output:?}");
     assert!(down.counters().requests > 0, "it was asked");
     assert_eq!(sound.counters().completed, 2);
+}
+
+#[test]
+fn codex_asks_again_when_a_stream_broke_off() {
+    let Some(codex) = codex() else { return };
+    // The second request, which brings the result of the command, breaks off after its first content.
+    let breaks =
+        Script { fault: Some(Fault::Cut), after: 4, gap_ms: 20, fail_every: 2, ..caller() };
+    for (dialect, id) in PROVIDERS {
+        let provider = provider(&[(id, breaks.clone())]);
+        let gateway = Setup::new().provider_in(dialect, "fake", &provider, &[model(id)]).start();
+        let output = ask(&codex, &gateway, id);
+        assert!(said(&output).contains(ANSWER), "{dialect}: {output:?}");
+        assert_eq!(provider.counters().requests, 3, "{dialect}");
+    }
 }

@@ -223,7 +223,7 @@ fn every_item_finds_its_message() {
         ),
         (
             json!([{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}, {"role": "assistant", "content": "so"}]),
-            json!([{"role": "assistant", "content": "so"}]),
+            json!([{"role": "assistant", "content": "so"}, {"role": "user", "content": "Go on."}]),
             "reasoning_state",
         ),
         (
@@ -251,6 +251,33 @@ fn instructions_come_first_wherever_they_stand() {
     let messages =
         json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "x"}]);
     assert_eq!(read["messages"], messages);
+}
+
+/// One row per way in which a history can end without the user: what follows the question, and the
+/// messages that a chat target gets behind it.
+#[test]
+fn an_answer_that_broke_off_is_asked_for_again() {
+    let thought = json!({"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "encrypted_content": "gAAA"});
+    let said = json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "so"}]});
+    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+    let assistant = json!({"role": "assistant", "content": "so"});
+    let calls = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let rows = [
+        (json!([thought]), json!([])),
+        (
+            json!([thought, said, thought]),
+            json!([assistant, {"role": "user", "content": "Go on."}]),
+        ),
+        (json!([thought, call]), json!([calls])),
+    ];
+    for (items, expected) in rows {
+        let mut input = vec![json!({"role": "user", "content": "x"})];
+        input.extend(items.as_array().unwrap().iter().cloned());
+        let body = json!({"model": "m", "input": input});
+        let (read, _) = through(RESPONSES, CHAT, &body, &openai(Dialect::OpenAiChat));
+        let messages = read["messages"].as_array().unwrap();
+        assert_eq!(messages[1..], expected.as_array().unwrap()[..], "{items}");
+    }
 }
 
 #[test]

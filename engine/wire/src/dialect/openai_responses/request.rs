@@ -16,7 +16,10 @@ pub(super) fn read(body: &[u8]) -> std::result::Result<Request<'_>, Refusal> {
     let mut reader = Reader::default();
     reader.request.turns_field = "input";
     match reader.read(body) {
-        Ok(()) => reader.unfit.map_or(Ok(reader.request), Err),
+        Ok(()) => {
+            reader.end_with_the_user();
+            reader.unfit.map_or(Ok(reader.request), Err)
+        }
         Err(error) => Err(reader.trail.refusal(&error)),
     }
 }
@@ -49,6 +52,9 @@ const MEMBERS: &[&str] = &[
     "background",
 ];
 
+/// Said for the user where the model shall say more.
+const GO_ON: &str = "Go on.";
+
 #[derive(Default)]
 struct Reader<'b> {
     trail: Trail,
@@ -62,6 +68,28 @@ impl<'b> Reader<'b> {
         let mut cursor = Cursor::new(body)?;
         cursor.object(|key, cursor| self.member(key, cursor))?;
         cursor.end()
+    }
+
+    /// A history may end with what the model said: Codex gives back what was whole of an answer that broke
+    /// off, and asks again. Here that means a new message; elsewhere it would be the beginning of the
+    /// answer, and reasoning without what it led to is refused.
+    fn end_with_the_user(&mut self) {
+        let turns = &mut self.request.turns;
+        let Some(last) = turns.last_mut().filter(|last| last.role == Role::Assistant) else {
+            return;
+        };
+        while matches!(last.parts.last(), Some(Part::Reasoning(_))) {
+            last.parts.pop();
+        }
+        match last.parts.last() {
+            None => drop(turns.pop()),
+            Some(Part::Call(_)) => {}
+            Some(_) => {
+                let index = last.index;
+                let parts = vec![Part::Text(Str::plain(GO_ON))];
+                turns.push(Turn { role: Role::User, parts, name: None, index });
+            }
+        }
     }
 
     fn member(&mut self, key: RawStr<'b>, cursor: &mut Cursor<'b>) -> Result<()> {

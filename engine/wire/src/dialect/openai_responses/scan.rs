@@ -208,7 +208,8 @@ impl Scan {
     fn item<'b>(&mut self, cursor: &mut Cursor<'b>) -> Result<bool> {
         let mut item = Item::default();
         let mut has_content = false;
-        let before = (self.shape.images, self.shape.audio + self.shape.files);
+        let before = self.shape.clone();
+        let needs = self.needs;
         cursor.object(|key, cursor| {
             let name = key.text();
             match (&*name, cursor.kind()?) {
@@ -265,13 +266,15 @@ impl Scan {
         // With `store` off a provider finds nothing by its id: reasoning has to be there in full.
         let stays = kind != "reasoning" || (item.is_resolvable && !item.is_ours);
         if stays {
-            self.count(&item, before);
+            self.count(&item, &before);
+        } else {
+            (self.shape, self.needs) = (before, needs);
         }
         Ok(stays)
     }
 
-    /// Counts an item that stays. `images` and `media` are those of the items before.
-    fn count(&mut self, item: &Item<'_>, (images, media): (u32, u32)) {
+    /// Counts an item that stays. `before` is what came before it.
+    fn count(&mut self, item: &Item<'_>, before: &Shape) {
         self.shape.messages += 1;
         let kind = item.kind.map_or("message".into(), |kind| kind.text());
         let role = item.role.map_or("".into(), |role| role.text());
@@ -286,8 +289,8 @@ impl Scan {
                 let shape = &mut self.shape;
                 shape.text_bytes = shape.text_bytes.saturating_add(item.text_bytes);
                 shape.user_turns += 1;
-                shape.turn_images = shape.images - images;
-                shape.turn_media = shape.audio + shape.files - media;
+                shape.turn_images = shape.images - before.images;
+                shape.turn_media = shape.audio + shape.files - before.audio - before.files;
                 self.last_user = item.pieces.clone();
             }
             _ => {
