@@ -37,7 +37,12 @@ fn claude_code_runs_a_command_and_tells_its_result() {
         return;
     };
     let model = |id| FakeModel { id, ability: 0.0, input: 1_000, output: 2_000 };
-    for (dialect, id) in [("anthropic-messages", "fake/claude"), ("openai-chat", "fake/open")] {
+    let providers = [
+        ("anthropic-messages", "fake/claude"),
+        ("openai-chat", "fake/open"),
+        ("openai-responses", "fake/codex"),
+    ];
+    for (dialect, id) in providers {
         let models = BTreeMap::from([
             (id.to_owned(), caller()),
             ("fake/small".to_owned(), Script::default()),
@@ -74,7 +79,7 @@ fn claude_code_runs_a_command_and_tells_its_result() {
         let last = bodies.iter().rfind(|body| body.contains(id)).expect("it was asked");
         assert!(last.contains("signal-42"), "{dialect}: the result goes back: {last}");
         assert!(bodies.iter().all(|body| !body.contains("pmst1_")), "{dialect}: ours stays here");
-        if dialect == "openai-chat" {
+        if dialect != "anthropic-messages" {
             assert!(!last.contains("x-anthropic-billing-header"), "{last}");
         }
     }
