@@ -10,6 +10,7 @@
 
 pub mod anthropic_messages;
 pub mod gemini_embed;
+pub mod gemini_generate;
 pub mod openai_chat;
 pub mod openai_embeddings;
 pub mod openai_responses;
@@ -81,6 +82,7 @@ pub static CODECS: &[&dyn Codec] = &[
     &anthropic_messages::AnthropicMessages,
     &openai_embeddings::OpenAiEmbeddings,
     &gemini_embed::GeminiEmbed,
+    &gemini_generate::GeminiGenerate,
 ];
 
 /// The code of that dialect, when it is one of [`CODECS`].
@@ -93,6 +95,7 @@ pub static CHATS: &[&dyn Chat] = &[
     &openai_chat::OpenAiChat,
     &openai_responses::OpenAiResponses,
     &anthropic_messages::AnthropicMessages,
+    &gemini_generate::GeminiGenerate,
 ];
 
 /// The translator of that dialect, when it is one of [`CHATS`].
