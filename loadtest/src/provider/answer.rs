@@ -21,6 +21,8 @@ const FILLER: &[u8] =
 pub(crate) struct Ask {
     /// Raw JSON string of the model, without its quotes.
     pub model: Range<usize>,
+    /// The range of the model is into the path.
+    pub model_in_path: bool,
     pub stream: bool,
     /// The client wants the usage at the end of a stream.
     pub include_usage: bool,
@@ -41,6 +43,14 @@ pub(crate) struct Vectors {
     pub base64: bool,
     /// One that stands in no list.
     pub alone: bool,
+}
+
+impl Ask {
+    /// The model as it was asked for.
+    pub(crate) fn model<'a>(&self, path: &'a str, body: &'a [u8]) -> &'a [u8] {
+        let whole = if self.model_in_path { path.as_bytes() } else { body };
+        whole.get(self.model.clone()).unwrap_or_default()
+    }
 }
 
 /// One step of an answer.
@@ -107,13 +117,13 @@ impl Answer {
         }
     }
 
-    /// Starts the next answer in these buffers. `turn` is the count of requests of this model, from
-    /// 1; `text` replaces the scripted one.
+    /// Starts the next answer in these buffers. `model` is the one asked for, `turn` the count of its
+    /// requests, from 1; `text` replaces the scripted one.
     pub(crate) fn begin(
         &mut self,
         script: Arc<Script>,
         ask: &Ask,
-        body: &[u8],
+        model: &[u8],
         turn: u64,
         text: Option<String>,
     ) {
@@ -128,11 +138,11 @@ impl Answer {
         self.include_usage = ask.include_usage;
         self.vectors = ask.vectors;
         self.asked.clear();
-        self.asked.extend_from_slice(&body[ask.model.clone()]);
+        self.asked.extend_from_slice(model);
         self.model.clear();
         match &script.model {
             Some(name) => crate::json::escape_into(name, &mut self.model),
-            None => self.model.extend_from_slice(&body[ask.model.clone()]),
+            None => self.model.extend_from_slice(model),
         }
         self.cut(&script, text);
         self.script = script;

@@ -4,12 +4,13 @@
 use super::answer::{Answer, Ask, Piece};
 use super::chat::Chat;
 use super::embeddings::{Contents, Embeddings};
+use super::gemini::Gemini;
 use super::messages::Messages;
 use super::responses::Responses;
 
 /// Every protocol the fake provider speaks.
 pub(crate) const DIALECTS: &[&dyn Dialect] =
-    &[&Chat, &Messages, &Responses, &Embeddings, &Contents];
+    &[&Chat, &Messages, &Responses, &Gemini, &Embeddings, &Contents];
 
 /// A protocol: how requests read and how answers look. Appends bytes; knows no socket and no time.
 pub(crate) trait Dialect: Sync {

@@ -28,6 +28,7 @@ mod connection;
 mod demo;
 mod dialect;
 mod embeddings;
+mod gemini;
 mod messages;
 mod request;
 mod respond;

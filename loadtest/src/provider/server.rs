@@ -13,7 +13,6 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
-use super::answer::Ask;
 use super::connection::{Connection, Flushed, State};
 use super::dialect::DIALECTS;
 use super::request::{Next, Request};
@@ -323,8 +322,8 @@ impl Server {
                 .and_then(|ask| {
                     let own = connection.request.script.as_deref();
                     let overlay = ask.script.clone().map(|range| &body[range]).or(own);
-                    let (script, turn) =
-                        choose(&mut inner, &ask, body, overlay, &mut self.scripts)?;
+                    let model = ask.model(path, body);
+                    let (script, turn) = choose(&mut inner, model, overlay, &mut self.scripts)?;
                     Ok((*dialect, ask, script, turn))
                 })
                 .map_err(|why| {
@@ -346,15 +345,15 @@ impl Server {
             }
             Ok((dialect, ask, script, turn)) => {
                 let delay = script.first_ms;
+                let model = ask.model(path, body);
                 let text = if script.echo {
                     Some(dialect.echo(body).to_string())
                 } else if script.demo {
-                    let model = String::from_utf8_lossy(&body[ask.model.clone()]);
-                    Some(demo::answer(&dialect.prompt(body), &model))
+                    Some(demo::answer(&dialect.prompt(body), &String::from_utf8_lossy(model)))
                 } else {
                     None
                 };
-                connection.answer.begin(script, &ask, body, turn, text);
+                connection.answer.begin(script, &ask, model, turn, text);
                 connection.answer.number = self.number;
                 connection.dialect = dialect;
                 connection.reader.finish(&mut connection.input);
@@ -483,12 +482,11 @@ fn add(sum: &mut UsageCounts, usage: UsageCounts) {
 /// The script of a request and its turn among those of its model.
 fn choose(
     inner: &mut Inner,
-    ask: &Ask,
-    body: &[u8],
+    model: &[u8],
     overlay: Option<&[u8]>,
     cache: &mut Overlays,
 ) -> Result<(Arc<Script>, u64), String> {
-    let name = unescaped(&body[ask.model.clone()]);
+    let name = unescaped(model);
     let model = model_counters(inner, &name);
     model.requests += 1;
     let turn = model.requests;
