@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wire::endpoint::Endpoint;
+use wire::endpoint::{self, Endpoint};
 use wire::http1::{self, Framing, Method};
 use wire::refusal::{Kind, Refusal};
 
@@ -84,10 +84,23 @@ pub struct Arrived {
     pub forwarded: Vec<u8>,
     /// Whether the client understands chunks.
     pub takes_chunks: bool,
+    /// What its path says of a conversation, in dialects that say it there.
+    pub by_path: Option<ByPath>,
     /// Where in [`Client::incoming`] the body stands.
     pub body: Range<usize>,
     /// When its head was there.
     pub at: Instant,
+}
+
+/// What a path says of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByPath {
+    /// The model that the client names, or an alias.
+    pub model: String,
+    /// Whether the answer is streamed.
+    pub streams: bool,
+    /// Whether the pieces of a stream are the elements of an array instead of events.
+    pub as_array: bool,
 }
 
 /// What a request wants, by its path.
@@ -315,7 +328,7 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
     // A path that does not exist is told from one that does only to those who may know.
     let key = match endpoint {
         Some(endpoint) if !endpoint.is_protected() => None,
-        _ => Some(key_of(core, head.credential)?),
+        _ => Some(key_of(core, credential_of(head))?),
     };
     let Some(endpoint) = endpoint else { return Err(Refusal::new(Kind::NotFound)) };
     if !endpoint.takes(head.method) {
@@ -338,7 +351,7 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
     };
     Ok(Arrived {
         wants: match endpoint {
-            Endpoint::Chat(dialect) => Wants::Chat(dialect),
+            Endpoint::Chat(dialect) | Endpoint::ChatByPath(dialect, _) => Wants::Chat(dialect),
             Endpoint::CountTokens(dialect) => Wants::CountTokens(dialect),
             Endpoint::Root => Wants::Root,
             Endpoint::Route => Wants::Route,
@@ -360,14 +373,39 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
             _ => Vec::new(),
         },
         takes_chunks: head.takes_chunks,
+        by_path: match endpoint {
+            Endpoint::ChatByPath(_, by_path) => Some(said_by(by_path, head.query)?),
+            _ => None,
+        },
         body: 0..0,
         at: Instant::now(),
     })
 }
 
+fn said_by(by_path: endpoint::ByPath<'_>, query: &str) -> Result<ByPath, Refusal> {
+    let endpoint::ByPath { model, streams } = by_path;
+    let model = endpoint::percent_decoded(model).ok_or_else(|| {
+        Refusal::new(Kind::BadField)
+            .with_message("the model's name in the path is badly encoded")
+            .with_param("model")
+    })?;
+    let as_array = streams && http1::query_value(query, "alt") != Some("sse");
+    Ok(ByPath { model, streams, as_array })
+}
+
+/// The credential of a request. Clients of Gemini may send it in the query.
+fn credential_of<'h>(head: &http1::RequestHead<'h>) -> Option<&'h str> {
+    let in_query = || match dialect_of(head) {
+        Dialect::GeminiGenerate => http1::query_value(head.query, "key"),
+        _ => None,
+    };
+    head.credential.or_else(in_query)
+}
+
 /// The dialect in which a request is answered: its path's, else the one that its head betrays.
 fn dialect_of(head: &http1::RequestHead<'_>) -> Dialect {
     let by_path = Endpoint::of(head.path).and_then(Endpoint::dialect);
+    let by_path = by_path.or_else(|| endpoint::dialect_below(head.path));
     by_path.unwrap_or(match head.anthropic_version {
         Some(_) => Dialect::AnthropicMessages,
         None => Dialect::OpenAiChat,

@@ -8,6 +8,7 @@ use classifier::{Classified, Stage, TurnType};
 use models::catalogue::{ModelKind, OfferIx};
 use models::{Dialect, Verdict};
 use route::{Ask, Attempt, NoCandidate, Plan, Strategy, Target};
+use std::borrow::Cow;
 use std::time::Instant;
 use wire::dialect::Codec;
 use wire::refusal::{self, Kind, Refusal};
@@ -24,6 +25,8 @@ pub struct Understood {
     pub codec: &'static dyn Codec,
     /// The model as the client named it, fit to be shown.
     pub requested: String,
+    /// Whether the pieces of a stream are the elements of an array instead of events.
+    pub as_array: bool,
 }
 
 /// A request that may be served.
@@ -56,15 +59,21 @@ pub fn parse(client: &Client, arrived: &Arrived) -> Result<Understood, Stop> {
     };
     let codec = wire::dialect::codec(dialect).ok_or_else(|| Refusal::new(Kind::NotFound))?;
     let body = &client.incoming[arrived.body.clone()];
-    let parsed = codec.read_request(body)?;
-    let requested = parsed.model.read(body);
+    let mut parsed = codec.read_request(body)?;
+    let by_path = arrived.by_path.as_ref();
+    parsed.stream |= by_path.is_some_and(|said| said.streams);
+    let as_array = by_path.is_some_and(|said| said.as_array);
+    let requested = match by_path {
+        Some(said) => Cow::Borrowed(&*said.model),
+        None => parsed.model.read(body),
+    };
     let requested = match &*requested {
         name if name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_graphic()) => {
             name.to_owned()
         }
         name => refusal::shown(name),
     };
-    Ok(Understood { parsed, codec, requested })
+    Ok(Understood { parsed, codec, requested, as_array })
 }
 
 /// Finds out what the named model means and by which strategy to choose: the alias's own, else the

@@ -1,4 +1,4 @@
-//! What `GET /v1/models` lists, in the two forms that clients know.
+//! What `GET /v1/models` lists, in the three forms that clients know.
 //!
 //! In: a snapshot. Out: JSON. Never: a model that cannot be called.
 
@@ -6,6 +6,10 @@ use crate::snapshot::Snapshot;
 use models::Dialect;
 use models::catalogue::{ModelKind, ModelView, OfferIx};
 use serde_json::{Value, json};
+
+/// The dialects that have a form of their own; the first one's serves all others.
+pub const FORMS: [Dialect; 3] =
+    [Dialect::OpenAiChat, Dialect::AnthropicMessages, Dialect::GeminiGenerate];
 
 /// The body of the list: the aliases, then every model that can be called.
 pub fn whole(snapshot: &Snapshot, dialect: Dialect) -> Vec<u8> {
@@ -26,6 +30,7 @@ pub fn whole(snapshot: &Snapshot, dialect: Dialect) -> Vec<u8> {
             "has_more": false,
             "data": data,
         }),
+        Dialect::GeminiGenerate => json!({"models": data}),
         _ => json!({"object": "list", "data": data}),
     };
     list.to_string().into_bytes()
@@ -38,6 +43,7 @@ pub fn alias(dialect: Dialect, name: &str) -> Value {
             let shown = format!("Pointsman: {name}");
             anthropic_row(name, &shown, None, (None, None), true)
         }
+        Dialect::GeminiGenerate => gemini_row(name, &format!("Pointsman: {name}"), (None, None)),
         _ => json!({"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}),
     }
 }
@@ -50,6 +56,10 @@ pub fn model(dialect: Dialect, model: ModelView<'_>) -> Value {
             let limits = (Some(model.max_input()), Some(model.max_output()));
             let is_current = model.status().is_current();
             anthropic_row(model.id(), model.name(), day, limits, is_current)
+        }
+        Dialect::GeminiGenerate => {
+            let limits = (Some(model.max_input()), Some(model.max_output()));
+            gemini_row(model.id(), model.name(), limits)
         }
         _ => json!({
             "id": model.id(),
@@ -80,6 +90,22 @@ fn anthropic_row(
         "max_input_tokens": max_input,
         "max_tokens": max_output,
     })
+}
+
+fn gemini_row(id: &str, name: &str, (max_input, max_output): (Option<u32>, Option<u32>)) -> Value {
+    let mut row = json!({
+        "name": format!("models/{id}"),
+        "baseModelId": id,
+        "version": "1",
+        "displayName": name,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+    });
+    for (member, limit) in [("inputTokenLimit", max_input), ("outputTokenLimit", max_output)] {
+        if let Some(limit) = limit {
+            row[member] = json!(limit);
+        }
+    }
+    row
 }
 
 /// Seconds of Unix time at the start of a day `YYYY-MM-DD`; 0 when unknown.

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use wire::chat::{Event, StreamReader, StreamWriter};
 use wire::chunked::{self, Decoder, Step};
+use wire::dialect::gemini_generate::EventArray;
 use wire::dialect::{Codec, EventKind, UsageRules};
 use wire::http1::Framing;
 use wire::refusal::Refusal;
@@ -69,6 +70,8 @@ pub struct Relay {
     hides_usage: bool,
     /// Whether the client understands chunks.
     chunked_out: bool,
+    /// Where the client gets the elements of an array instead of events.
+    array: Option<EventArray>,
     body: Body,
     splitter: Splitter,
     /// Room for the line of a chunk's size, then `ready` bytes of whole events, then the beginning
@@ -109,6 +112,7 @@ impl Relay {
             translator: None,
             hides_usage,
             chunked_out,
+            array: None,
             body,
             splitter: Splitter::default(),
             out,
@@ -121,6 +125,12 @@ impl Relay {
     /// The same for a provider of another dialect.
     pub fn translating(mut self, translator: Translator) -> Relay {
         self.translator = Some(translator);
+        self
+    }
+
+    /// The same for a client that wants an array.
+    pub fn as_array(mut self) -> Relay {
+        self.array = Some(EventArray::default());
         self
     }
 
@@ -165,6 +175,14 @@ impl Relay {
         self.tail.clear();
         self.tail.extend_from_slice(&self.out[events_end..]);
         self.out.truncate(events_end);
+        if let Some(array) = &mut self.array {
+            let events = self.out.split_off(chunked::SIZE_ROOM);
+            array.elements(&events, &mut self.out);
+            if last {
+                array.end(&mut self.out);
+            }
+            self.ready = self.out.len() - chunked::SIZE_ROOM;
+        }
         let mut start = chunked::SIZE_ROOM;
         if self.chunked_out {
             if self.ready > 0 {

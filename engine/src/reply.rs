@@ -52,7 +52,16 @@ impl<'o> Head<'o> {
 
     /// Ends the head of an event stream.
     pub fn event_stream(&mut self, chunked: bool) {
-        self.field("Content-Type", "text/event-stream; charset=utf-8")
+        self.stream("text/event-stream; charset=utf-8", chunked);
+    }
+
+    /// Ends the head of an array that grows.
+    pub fn json_stream(&mut self, chunked: bool) {
+        self.stream("application/json; charset=utf-8", chunked);
+    }
+
+    fn stream(&mut self, kind: &str, chunked: bool) {
+        self.field("Content-Type", kind)
             .field("Cache-Control", "no-cache, no-transform")
             .field("X-Accel-Buffering", "no");
         if chunked {

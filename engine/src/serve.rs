@@ -202,7 +202,11 @@ async fn relay_stream(
     let first_content = Instant::now();
     client.must_close |= !entry.arrived.takes_chunks;
     let chunked = entry.arrived.takes_chunks;
-    begin_answer(core, client, entry, &served, attempts).event_stream(chunked);
+    let mut head = begin_answer(core, client, entry, &served, attempts);
+    match entry.understood.as_array {
+        true => head.json_stream(chunked),
+        false => head.event_stream(chunked),
+    }
 
     let fd = served.connection.transport.as_raw_fd();
     let mut piece_at = first_content;
@@ -412,7 +416,7 @@ async fn simple(
     let body: Vec<u8> = match &arrived.wants {
         Wants::Chat(_) => return Err(Refusal::new(Kind::Internal).into()),
         Wants::Route => route_body(core, routing, client, arrived).await?,
-        Wants::CountTokens(_) => count_body(client, arrived)?,
+        Wants::CountTokens(dialect) => count_body(client, arrived, *dialect)?,
         Wants::Models(dialect) => routing.snapshot.models_list(*dialect).to_vec(),
         Wants::Model(dialect, name) => model_body(routing, *dialect, name)?,
         Wants::Root => b"{\"name\":\"pointsman\"}".to_vec(),
@@ -428,10 +432,14 @@ async fn simple(
 
 /// An estimate: what counts exactly is the provider that will be asked, and which that is, is not
 /// known before.
-fn count_body(client: &Client, arrived: &Arrived) -> Result<Vec<u8>, Stop> {
+fn count_body(client: &Client, arrived: &Arrived, dialect: Dialect) -> Result<Vec<u8>, Stop> {
     let understood: Understood = decide::parse(client, arrived)?;
     let tokens = understood.parsed.input_tokens();
-    Ok(format!("{{\"input_tokens\":{tokens}}}").into_bytes())
+    let name = match dialect {
+        Dialect::GeminiGenerate => "totalTokens",
+        _ => "input_tokens",
+    };
+    Ok(format!("{{\"{name}\":{tokens}}}").into_bytes())
 }
 
 fn model_body(routing: &Routing, dialect: Dialect, name: &str) -> Result<Vec<u8>, Stop> {

@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub aliases: HashMap<String, Option<Strategy>>,
     /// Strategy of plain `auto`.
     pub strategy: Strategy,
-    /// The body of `GET /v1/models`, in OpenAI's form and in Anthropic's.
-    models_lists: [Vec<u8>; 2],
+    /// The body of `GET /v1/models` by [`models_list::FORMS`].
+    models_lists: [Vec<u8>; models_list::FORMS.len()],
     /// Limits of requests.
     pub limits: Limits,
     /// Limits of waits.
@@ -75,7 +75,8 @@ impl Snapshot {
 
     /// The body of `GET /v1/models` for a client of that dialect.
     pub fn models_list(&self, dialect: Dialect) -> &[u8] {
-        &self.models_lists[usize::from(dialect == Dialect::AnthropicMessages)]
+        let form = models_list::FORMS.iter().position(|form| *form == dialect);
+        &self.models_lists[form.unwrap_or(0)]
     }
 
     /// How `offer` is called.
@@ -258,8 +259,8 @@ impl Builder {
             tokens,
             tls: Arc::clone(&self.tls),
         };
-        let list = |dialect| models_list::whole(&snapshot, dialect);
-        snapshot.models_lists = [list(Dialect::OpenAiChat), list(Dialect::AnthropicMessages)];
+        let lists = models_list::FORMS.map(|dialect| models_list::whole(&snapshot, dialect));
+        snapshot.models_lists = lists;
         Ok((snapshot, states))
     }
 

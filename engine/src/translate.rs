@@ -9,7 +9,7 @@ use crate::relay::Translator;
 use crate::serve::hex;
 use crate::target::{Target, Way};
 use arrayvec::ArrayString;
-use wire::chat::{Chat, Dropped, Shown, StreamWriter};
+use wire::chat::{Chat, Dropped, Request, Shown, StreamWriter};
 use wire::dialect::{Answer, AnswerFault};
 use wire::embed::Embed;
 use wire::refusal::{Kind, Refusal};
@@ -65,10 +65,11 @@ impl Translated {
         let (Some(client), Some(provider)) = (wire::dialect::chat(from), way.chat) else {
             return Err(Refusal::new(Kind::NotCapable));
         };
-        let request = client.neutral_request(body)?;
+        // Some dialects say it in the path.
+        let stream = understood.parsed.stream;
+        let request = Request { stream, ..client.neutral_request(body)? };
         let dropped = provider.provider_request(&request, &target.facts(way), &mut translated)?;
-        let writer =
-            request.stream.then(|| client.stream_writer(&request, &shown(&asked, &hex(asked.id))));
+        let writer = stream.then(|| client.stream_writer(&request, &shown(&asked, &hex(asked.id))));
         let between = Between::Chat { client, provider };
         Ok(Some(Translated { body: translated, dropped, between, writer }))
     }

@@ -10,6 +10,8 @@ use models::Dialect;
 pub enum Endpoint<'p> {
     /// A conversation in that dialect, or vectors where it holds those.
     Chat(Dialect),
+    /// A conversation in a dialect whose path says what others say in the body.
+    ChatByPath(Dialect, ByPath<'p>),
     /// How long a conversation in that dialect is, in tokens.
     CountTokens(Dialect),
     /// The list of models.
@@ -26,9 +28,29 @@ pub enum Endpoint<'p> {
     Readyz,
 }
 
+/// What a path says of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByPath<'p> {
+    /// The model, by its name as it stands there (perhaps percent-encoded).
+    pub model: &'p str,
+    /// Whether the answer is streamed.
+    pub streams: bool,
+}
+
+/// The dialect that everything below a path's beginning is spoken in, also what does not exist.
+pub fn dialect_below(path: &str) -> Option<Dialect> {
+    GEMINI_ROOTS.iter().any(|root| path.starts_with(root)).then_some(Dialect::GeminiGenerate)
+}
+
+/// Where Gemini's clients look, beside `/v1/models/{model}:{verb}`.
+const GEMINI_ROOTS: [&str; 2] = ["/v1beta/", "/v1alpha/"];
+
 impl<'p> Endpoint<'p> {
     /// The endpoint at `path`.
     pub fn of(path: &'p str) -> Option<Endpoint<'p>> {
+        if let Some(endpoint) = Endpoint::of_gemini(path) {
+            return Some(endpoint);
+        }
         Some(match path {
             "/v1/chat/completions" | "/chat/completions" => Endpoint::Chat(Dialect::OpenAiChat),
             "/v1/responses" | "/responses" => Endpoint::Chat(Dialect::OpenAiResponses),
@@ -52,10 +74,34 @@ impl<'p> Endpoint<'p> {
         })
     }
 
+    /// Gemini's paths: `{root}/models/{model}:{verb}`, and the lists.
+    fn of_gemini(path: &'p str) -> Option<Endpoint<'p>> {
+        let own = GEMINI_ROOTS.iter().find_map(|root| path.strip_prefix(root));
+        let below = own.or(path.strip_prefix("/v1/"))?;
+        if own.is_some() && below == "models" {
+            return Some(Endpoint::Models);
+        }
+        let named = below.strip_prefix("models/").filter(|named| !named.is_empty())?;
+        let dialect = Dialect::GeminiGenerate;
+        // Names may hold colons themselves.
+        let (model, verb) = named.rsplit_once(':').unwrap_or((named, ""));
+        match verb {
+            _ if model.is_empty() => None,
+            "generateContent" => {
+                Some(Endpoint::ChatByPath(dialect, ByPath { model, streams: false }))
+            }
+            "streamGenerateContent" => {
+                Some(Endpoint::ChatByPath(dialect, ByPath { model, streams: true }))
+            }
+            "countTokens" => Some(Endpoint::CountTokens(dialect)),
+            _ => own.map(|_| Endpoint::Model(named)),
+        }
+    }
+
     /// The methods that it answers, as the `Allow` field lists them.
     pub fn allow(self) -> &'static str {
         match self {
-            Endpoint::Chat(_) | Endpoint::CountTokens(_) | Endpoint::Route => "POST",
+            _ if self.takes(Method::Post) => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -63,9 +109,10 @@ impl<'p> Endpoint<'p> {
     /// Whether it answers `method`.
     pub fn takes(self, method: Method) -> bool {
         match self {
-            Endpoint::Chat(_) | Endpoint::CountTokens(_) | Endpoint::Route => {
-                method == Method::Post
-            }
+            Endpoint::Chat(_)
+            | Endpoint::ChatByPath(..)
+            | Endpoint::CountTokens(_)
+            | Endpoint::Route => method == Method::Post,
             _ => matches!(method, Method::Get | Method::Head),
         }
     }
@@ -73,7 +120,9 @@ impl<'p> Endpoint<'p> {
     /// In which dialect it answers, when the path says so.
     pub fn dialect(self) -> Option<Dialect> {
         match self {
-            Endpoint::Chat(dialect) | Endpoint::CountTokens(dialect) => Some(dialect),
+            Endpoint::Chat(dialect)
+            | Endpoint::ChatByPath(dialect, _)
+            | Endpoint::CountTokens(dialect) => Some(dialect),
             _ => None,
         }
     }
@@ -136,6 +185,37 @@ mod tests {
         for path in ["/v1/models", "/v1/models/x", "/v1/route", "/v1/chat/completions"] {
             assert!(Endpoint::of(path).is_some_and(Endpoint::is_protected));
         }
+    }
+
+    #[test]
+    fn geminis_paths_name_the_model() {
+        let dialect = Dialect::GeminiGenerate;
+        let rows = [
+            ("/v1beta/models/auto:generateContent", "auto", false),
+            ("/v1/models/auto:generateContent", "auto", false),
+            ("/v1alpha/models/auto:cheap:streamGenerateContent", "auto:cheap", true),
+            ("/v1beta/models/lab/model:streamGenerateContent", "lab/model", true),
+        ];
+        for (path, model, streams) in rows {
+            let expected = Endpoint::ChatByPath(dialect, ByPath { model, streams });
+            assert_eq!(Endpoint::of(path), Some(expected), "{path}");
+            assert!(expected.is_protected() && expected.takes(Method::Post));
+        }
+        let rows = [
+            ("/v1beta/models/x:countTokens", Some(Endpoint::CountTokens(dialect))),
+            ("/v1beta/models", Some(Endpoint::Models)),
+            ("/v1beta/models/a:b", Some(Endpoint::Model("a:b"))),
+            ("/v1/models/a:b", Some(Endpoint::Model("a:b"))),
+            ("/v1beta/models/", None),
+            ("/v1beta/models/:generateContent", None),
+            ("/v1beta/cachedContents", None),
+            ("/V1beta/models/x:generateContent", None),
+        ];
+        for (path, endpoint) in rows {
+            assert_eq!(Endpoint::of(path), endpoint, "{path}");
+        }
+        assert_eq!(dialect_below("/v1beta/cachedContents"), Some(dialect));
+        assert_eq!(dialect_below("/v1/models"), None);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct RequestHead<'b> {
     pub method: Method,
     /// The path as it was sent, without query: routing and rights both use this one value.
     pub path: &'b str,
+    /// The query behind it, without its mark; mostly empty. May hold a key: never shown or logged.
+    pub query: &'b str,
     /// Where the body ends.
     pub framing: Framing,
     /// Whether the client may send another request on this connection.
@@ -60,7 +62,7 @@ pub struct RequestHead<'b> {
     pub takes_chunks: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// The one credential: the value of `Authorization: Bearer` or `x-api-key`.
+    /// The one credential: the value of `Authorization: Bearer`, `x-api-key` or `x-goog-api-key`.
     pub credential: Option<&'b str>,
     /// `x-pointsman-strategy`.
     pub strategy: Option<&'b str>,
@@ -168,9 +170,9 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
             if !is_authority(value) {
                 return Err(bad("the Host field is not a valid authority"));
             }
-        } else if is(name, "authorization") || is(name, "x-api-key") {
+        } else if is(name, "authorization") || KEY_FIELDS.iter().any(|known| is(name, known)) {
             let value = visible(value).ok_or_else(|| bad("the credential is not printable"))?;
-            let token = if is(name, "x-api-key") { Some(value) } else { bearer(value) };
+            let token = if is(name, "authorization") { bearer(value) } else { Some(value) };
             let Some(token) = token else {
                 return Err(Refusal::new(Kind::BadCredential)
                     .with_message("the Authorization field must be \"Bearer <key>\""));
@@ -211,6 +213,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     Ok(RequestHead {
         method,
         path: path_of(target)?,
+        query: target.split_once('?').map_or("", |(_, query)| query),
         framing,
         keep_alive: facts.keep_alive(version_minor),
         takes_chunks: version_minor == 1,
@@ -223,6 +226,15 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
         forwarded,
         len: bytes.len(),
     })
+}
+
+/// Fields that hold nothing but a key: Anthropic's and Google's.
+const KEY_FIELDS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
+
+/// The value of a parameter in a query, as it stands there.
+pub fn query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let mut parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
+    parameters.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// Names, or with a `*` beginnings of names, of fields that a provider of Anthropic's dialect gets as

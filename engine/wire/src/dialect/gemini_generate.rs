@@ -6,6 +6,7 @@
 //! Never: a call without an id handed to a client that needs one, or a made-up id shown to Google.
 
 mod answer;
+mod array;
 mod form;
 mod logprobs;
 mod provider_request;
@@ -25,9 +26,12 @@ use crate::json;
 use crate::json::write::{Array, Object};
 use crate::refusal::Refusal;
 use crate::request::Parsed;
+pub use array::EventArray;
+
 use answer::{Candidate, Envelope};
 use form::Ending;
 use models::{Dialect, Usage};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct GeminiGenerate;
@@ -35,6 +39,11 @@ pub struct GeminiGenerate;
 impl Codec for GeminiGenerate {
     fn dialect(&self) -> Dialect {
         Dialect::GeminiGenerate
+    }
+
+    fn path(&self, model: &str, streams: bool) -> Cow<'static, str> {
+        let verb = if streams { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        Cow::Owned(format!("/models/{}:{verb}", path_encoded(model)))
     }
 
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {
@@ -104,6 +113,12 @@ impl Codec for GeminiGenerate {
     /// A stream just ends.
     fn end_mark(&self) -> &'static [u8] {
         b""
+    }
+
+    /// An empty line. Google's SDK for Python takes every line that is no `data:` for JSON, comments
+    /// too.
+    fn keep_alive(&self) -> &'static [u8] {
+        b"\r\n"
     }
 }
 
@@ -185,6 +200,27 @@ impl Judged {
         }
         Ok(judged)
     }
+}
+
+/// A model's name as a path takes it. Slashes stay: they part the name of who published a model.
+fn path_encoded(model: &str) -> String {
+    let mut encoded = String::with_capacity(model.len());
+    for byte in model.bytes() {
+        match byte {
+            b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'/'
+            | b':'
+            | b'@' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// The name that Google pairs with a status.

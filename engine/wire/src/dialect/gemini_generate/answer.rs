@@ -380,7 +380,7 @@ pub(super) fn write_call(
             call.raw("args", input.object());
         });
         if let Some(signature) = state::signature_of(carried) {
-            part.text("thoughtSignature", &signature);
+            signature.write(part.key("thoughtSignature"));
         }
     });
 }

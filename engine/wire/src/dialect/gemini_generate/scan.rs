@@ -22,8 +22,15 @@ pub(super) fn read(body: &[u8]) -> std::result::Result<Parsed, Refusal> {
 }
 
 /// The members of the outermost object that we act upon. Each may stand once, in any spelling.
-const MEMBERS: &[&str] =
-    &["contents", "systemInstruction", "tools", "generationConfig", "toolConfig", "cachedContent"];
+const MEMBERS: &[&str] = &[
+    "contents",
+    "systemInstruction",
+    "tools",
+    "generationConfig",
+    "toolConfig",
+    "cachedContent",
+    "generateContentRequest",
+];
 
 #[derive(Default)]
 struct Reader {
@@ -88,6 +95,10 @@ impl Reader {
             "systemInstruction" => self.system(cursor)?,
             "tools" => self.tools(cursor)?,
             "generationConfig" => self.config(cursor)?,
+            // What is to be counted may be a whole request.
+            "generateContentRequest" => {
+                cursor.object(|key, cursor| self.member(key, cursor))?;
+            }
             _ => drop(cursor.skip()?),
         }
         self.trail.back();

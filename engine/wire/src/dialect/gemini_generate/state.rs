@@ -50,10 +50,18 @@ pub(super) fn own(data: Str<'_>, issuer: Issuer) -> State<'_> {
     State { issuer, is_redacted: false, id: Str::EMPTY, data }
 }
 
-/// The value that carries all that a call has to bring back; `None` when that is nothing.
-pub(super) fn signature_of(carried: &carry::Carried<'_>) -> Option<String> {
+/// The value that carries all that a call has to bring back; `None` when that is nothing. Google's own
+/// signature stays what it is, if nothing else has to come along.
+pub(super) fn signature_of<'c>(carried: &'c carry::Carried<'_>) -> Option<Str<'c>> {
+    let has_more = carried.reasoning.iter().any(|block| block.state.is_some());
+    if let Some(state) = &carried.call
+        && state.issuer.dialect == Dialect::GeminiGenerate
+        && !has_more
+    {
+        return Some(state.data.borrowed());
+    }
     let packed = carry::id_with(&Str::EMPTY, carried).into_owned();
-    (!packed.is_empty()).then(|| STANDARD.encode(packed.escaped()))
+    (!packed.is_empty()).then(|| Str::escaped_from(STANDARD.encode(packed.escaped()).into_bytes()))
 }
 
 #[cfg(test)]
@@ -68,7 +76,7 @@ mod tests {
             State { issuer, is_redacted: false, id: Str::EMPTY, data: Str::plain("EqQBCkYIBR+/=") };
         let block = Reasoning { text: Str::plain("I \"look\""), state: Some(state) };
         let carried = carry::Carried { reasoning: vec![block], before_text: 1, call: None };
-        let value = signature_of(&carried).expect("something to carry");
+        let value = signature_of(&carried).expect("something to carry").text().into_owned();
         assert!(value.as_bytes().starts_with(OUR_PREFIX), "{value}");
         // Google's SDKs hold the field as bytes and write it in the alphabet for addresses.
         for given in [value.clone(), value.replace('+', "-").replace('/', "_")] {

@@ -118,7 +118,7 @@ fn state_of_others_does_not_reach_google() {
         data: chat::Str::plain("EqQB"),
     };
     let carried = chat::carry::Carried { call: Some(state), ..Default::default() };
-    let ours = state::signature_of(&carried).unwrap();
+    let ours = state::signature_of(&carried).unwrap().text().into_owned();
     let with = |signature: &str| {
         format!(
             r#"{{"contents":[{{"role":"model","parts":[{{"functionCall":{{"name":"f"}},"thoughtSignature":"{signature}"}}]}}]}}"#
@@ -164,6 +164,18 @@ fn answers_are_judged() {
     // A lie is no count.
     let lie = text.replace("\"cachedContentTokenCount\":4", "\"cachedContentTokenCount\":40");
     assert_eq!(CODEC.read_answer(lie.as_bytes(), RULES).unwrap().usage, None);
+}
+
+#[test]
+fn the_path_to_a_provider_names_the_model() {
+    let rows = [
+        ("gemini-x", false, "/models/gemini-x:generateContent"),
+        ("gemini-x", true, "/models/gemini-x:streamGenerateContent?alt=sse"),
+        ("lab/a b?", false, "/models/lab/a%20b%3F:generateContent"),
+    ];
+    for (model, streams, path) in rows {
+        assert_eq!(CODEC.path(model, streams), path);
+    }
 }
 
 #[test]
