@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use wire::chat::Dropped;
-use wire::dialect::{Answer, AnswerFault};
+use wire::dialect::{Answer, AnswerFault, ErrorFacts};
 use wire::http1::{self, Framing, ResponseHead};
 use wire::json::Document;
 use wire::refusal::{Kind, Refusal};
@@ -163,12 +163,12 @@ impl Fault {
     }
 
     /// The table of statuses: what an answer without a good status means.
-    fn status(head: &ResponseHead, body: &[u8]) -> Fault {
+    fn status(head: &ResponseHead, facts: ErrorFacts, body: &[u8]) -> Fault {
         use AttemptResult as R;
         let failed = HealthNews::Failed;
-        let retry_after = head.retry_after_s;
+        let retry_after = head.retry_after_s.or(facts.retry_after_s);
         match head.status {
-            401..=403 => Fault::new(
+            status if facts.is_credential || matches!(status, 401..=403) => Fault::new(
                 R::Credential,
                 failed(FailureKind::Credential),
                 Kind::UpstreamCredentials,
@@ -435,7 +435,7 @@ async fn exchange(
     let head = read_head(client, connection, until).await?;
     if head.status != 200 {
         let body = read_error(client, connection, &head, timeouts).await;
-        return Err(Fault::status(&head, &body).into());
+        return Err(Fault::status(&head, call.way.codec.read_error(&body), &body).into());
     }
     if head.is_encoded {
         return Err(Fault::protocol(Kind::UpstreamInvalid).into());
@@ -686,6 +686,7 @@ async fn read_first_content(
         !call.understood.parsed.usage_in_stream,
         call.arrived.takes_chunks,
     );
+    let relay = if call.understood.as_array { relay.as_array() } else { relay };
     let mut relay = Box::new(match translated {
         Some(translated) => {
             let translator = translated.translator(call.asked(client));
@@ -750,21 +751,27 @@ mod tests {
             (204, 502, true, true),
         ];
         for (status, client, retry, counts) in rows {
-            let fault = Fault::status(&head(status, None), b"");
+            let fault = Fault::status(&head(status, None), ErrorFacts::default(), b"");
             assert_eq!(fault.refusal.status, client, "{status}");
             assert_eq!(fault.retry, retry, "{status}");
             assert_eq!(matches!(fault.health, HealthNews::Failed(_)), counts, "{status}");
         }
-        let limited = Fault::status(&head(429, Some(17)), b"");
+        let limited = Fault::status(&head(429, Some(17)), ErrorFacts::default(), b"");
         assert_eq!(limited.refusal.retry_after_s, Some(17));
         assert_eq!(limited.health, HealthNews::RateLimited(Some(17)));
+        // What a body says counts where the head is silent, and a bad key is one by any status.
+        let facts = ErrorFacts { retry_after_s: Some(9), is_credential: false };
+        let limited = Fault::status(&head(429, None), facts, b"");
+        assert_eq!(limited.health, HealthNews::RateLimited(Some(9)));
+        let facts = ErrorFacts { retry_after_s: None, is_credential: true };
+        assert_eq!(Fault::status(&head(400, None), facts, b"").refusal.status, 502);
     }
 
     #[test]
     fn a_providers_words_are_cleaned() {
         let body =
             br#"{"error":{"message":"bad key sk-abc and token 0123456789abcdef0123 in field x"}}"#;
-        let fault = Fault::status(&head(400, None), body);
+        let fault = Fault::status(&head(400, None), ErrorFacts::default(), body);
         assert!(fault.refusal.message.contains("field x"), "{}", fault.refusal.message);
         assert!(!fault.refusal.message.contains("sk-abc"));
         assert!(!fault.refusal.message.contains("0123456789"));

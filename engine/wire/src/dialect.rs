@@ -54,6 +54,12 @@ pub trait Codec: Sync {
     /// gave: some dialects tell it in pieces.
     fn read_event(&self, data: &[u8], rules: UsageRules, seen: Option<&Usage>) -> Event;
 
+    /// What a provider's error says beyond its status.
+    fn read_error(&self, body: &[u8]) -> ErrorFacts {
+        let _ = body;
+        ErrorFacts::default()
+    }
+
     /// The status of a refusal in this dialect.
     fn refusal_status(&self, refusal: &Refusal) -> u16 {
         refusal.status
@@ -152,6 +158,15 @@ pub enum AnswerFault {
     Malformed,
     /// An error object.
     Error,
+}
+
+/// What a provider's error says beyond its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorFacts {
+    /// When to come back, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// Whether it concerns our own key, whatever the status says.
+    pub is_credential: bool,
 }
 
 /// One event of a stream.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod array;
+mod error;
 mod form;
 mod logprobs;
 mod provider_request;
@@ -18,12 +19,11 @@ mod stream;
 mod tools;
 mod usage;
 
-use super::{Answer, AnswerFault, Codec, Event, EventKind, Outgoing, UsageRules};
+use super::{Answer, AnswerFault, Codec, ErrorFacts, Event, EventKind, Outgoing, UsageRules};
 use crate::chat::{
     self, Chat, Dropped, ReadRules, Request, Shown, StreamReader, StreamWriter, Target,
 };
 use crate::json;
-use crate::json::write::{Array, Object};
 use crate::refusal::Refusal;
 use crate::request::Parsed;
 pub use array::EventArray;
@@ -94,14 +94,12 @@ impl Codec for GeminiGenerate {
         Event { kind, usage, finish, content_bytes }
     }
 
+    fn read_error(&self, body: &[u8]) -> ErrorFacts {
+        error::read(body).unwrap_or_default()
+    }
+
     fn write_refusal(&self, refusal: &Refusal, _: &str, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.object("error", |error| {
-            error.number("code", refusal.status.into());
-            error.text("message", &refusal.message).text("status", status_name(refusal.status));
-            error.array("details", |array| write_details(refusal, array));
-        });
-        object.end();
+        error::write(refusal, out);
     }
 
     fn write_stream_error(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
@@ -221,48 +219,6 @@ fn path_encoded(model: &str) -> String {
         }
     }
     encoded
-}
-
-/// The name that Google pairs with a status.
-fn status_name(status: u16) -> &'static str {
-    match status {
-        401 => "UNAUTHENTICATED",
-        402 | 429 => "RESOURCE_EXHAUSTED",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        409 => "ABORTED",
-        499 => "CANCELLED",
-        501 => "UNIMPLEMENTED",
-        502 | 503 => "UNAVAILABLE",
-        504 => "DEADLINE_EXCEEDED",
-        500..=599 => "INTERNAL",
-        _ => "INVALID_ARGUMENT",
-    }
-}
-
-/// What programs read: the code, the field, when to come back.
-fn write_details(refusal: &Refusal, array: &mut Array<'_>) {
-    array.object(|info| {
-        info.text("@type", "type.googleapis.com/google.rpc.ErrorInfo");
-        info.text("reason", &refusal.kind.code().to_ascii_uppercase());
-        info.text("domain", "pointsman");
-    });
-    if let Some(field) = &refusal.param {
-        array.object(|bad| {
-            bad.text("@type", "type.googleapis.com/google.rpc.BadRequest");
-            bad.array("fieldViolations", |array| {
-                array.object(|violation| {
-                    violation.text("field", field).text("description", &refusal.message);
-                });
-            });
-        });
-    }
-    if let Some(seconds) = refusal.retry_after_s {
-        array.object(|retry| {
-            retry.text("@type", "type.googleapis.com/google.rpc.RetryInfo");
-            retry.text("retryDelay", &format!("{seconds}s"));
-        });
-    }
 }
 
 #[cfg(test)]
