@@ -408,6 +408,7 @@ fn dialect_of(head: &http1::RequestHead<'_>) -> Dialect {
     let by_path = by_path.or_else(|| endpoint::dialect_below(head.path));
     by_path.unwrap_or(match head.anthropic_version {
         Some(_) => Dialect::AnthropicMessages,
+        None if head.has_google_key => Dialect::GeminiGenerate,
         None => Dialect::OpenAiChat,
     })
 }

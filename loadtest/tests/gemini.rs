@@ -48,7 +48,7 @@ fn a_whole_answer_has_googles_form() {
             "content": { "role": "model", "parts": [
                 { "text": "[0] the ", "thought": true },
                 { "text": "[0] the [1] the " },
-                { "functionCall": { "name": "f", "args": { "a": 1 } }, "thoughtSignature": "c2ln0001+/==" },
+                { "functionCall": { "name": "f", "args": { "a": 1 } }, "thoughtSignature": "c2ln0001+/8=" },
                 { "functionCall": { "name": "f", "args": {} } },
             ] },
             "finishReason": "STOP", "index": 0,

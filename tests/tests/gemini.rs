@@ -192,7 +192,7 @@ fn gemini_to_gemini_passes_byte_for_byte() {
 fn signatures_come_back_through_every_client() {
     let look = Script { tool_calls: vec![call("look", r#"{"at":1}"#)], ..Script::default() };
     let (gateway, providers) = start(&look);
-    let signature = |request: usize| format!("c2ln{request:04}+/==");
+    let signature = |request: usize| format!("c2ln{request:04}+/8=");
     let sent = || -> Value {
         serde_json::from_slice(&providers[2].recorded().last().unwrap().body).unwrap()
     };
@@ -311,6 +311,7 @@ fn refusals_and_lists_have_googles_form() {
     let names: Vec<&str> =
         list["models"].as_array().unwrap().iter().filter_map(|row| row["name"].as_str()).collect();
     assert!(names.contains(&"models/auto") && names.contains(&"models/fake/gemini"), "{names:?}");
+    assert_eq!(get("/v1/models").json(), list, "the key's field tells who asks");
     assert_eq!(get("/v1beta/models/fake/open").json()["name"], "models/fake/open");
     assert_eq!(get("/v1beta/models/nobody").json()["error"]["status"], "NOT_FOUND");
     assert_eq!(get("/v1beta/nothing").json()["error"]["status"], "NOT_FOUND");

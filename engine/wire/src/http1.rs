@@ -70,6 +70,8 @@ pub struct RequestHead<'b> {
     pub agent: Option<&'b str>,
     /// `x-request-id`, when it is short and harmless enough to be given back.
     pub request_id: Option<&'b str>,
+    /// Whether the credential is an `x-goog-api-key`: who sends it speaks Gemini, whatever the path.
+    pub has_google_key: bool,
     /// `anthropic-version`: who sends it speaks Anthropic's dialect, whatever the path.
     pub anthropic_version: Option<&'b str>,
     /// Fields that go along to a provider of Anthropic's dialect as they are: see [`FORWARDED`].
@@ -155,6 +157,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     let mut facts = FieldFacts::default();
     let mut expects_continue = false;
     let mut credential: Option<&'b str> = None;
+    let mut has_google_key = false;
     let (mut strategy, mut request_id, mut anthropic_version) = (None, None, None);
     let mut agent = None;
     let mut forwarded = ArrayVec::new();
@@ -172,6 +175,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
             }
         } else if is(name, "authorization") || KEY_FIELDS.iter().any(|known| is(name, known)) {
             let value = visible(value).ok_or_else(|| bad("the credential is not printable"))?;
+            has_google_key |= is(name, "x-goog-api-key");
             let token = if is(name, "authorization") { bearer(value) } else { Some(value) };
             let Some(token) = token else {
                 return Err(Refusal::new(Kind::BadCredential)
@@ -222,6 +226,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
         strategy,
         agent,
         request_id,
+        has_google_key,
         anthropic_version,
         forwarded,
         len: bytes.len(),

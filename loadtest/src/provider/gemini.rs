@@ -219,7 +219,7 @@ fn call_into(answer: &Answer, call: u32, out: &mut Vec<u8>) {
 
 /// The signature of the answer of that number: base 64 with every character that needs care.
 fn signature(number: u64) -> String {
-    format!("c2ln{number:04}+/==")
+    format!("c2ln{number:04}+/8=")
 }
 
 /// From the last part to the end of the object.
