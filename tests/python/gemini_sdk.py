@@ -1,5 +1,5 @@
 """What users of Google's SDK do, against a gateway named by GOOGLE_GEMINI_BASE_URL and GEMINI_API_KEY,
-with providers of three dialects behind it.
+with providers of every dialect behind it.
 
 Each function is one promise; the first that is broken ends the program with a traceback.
 """
@@ -17,8 +17,8 @@ CLIENT = genai.Client(
     ),
 )
 HELLO = "Say hello to the signalman."
-MODELS = ["fake/open", "fake/claude", "fake/gemini"]
-CALLERS = ["fake/open-caller", "fake/claude-caller", "fake/gemini-caller"]
+MODELS = ["fake/open", "fake/claude", "fake/gemini", "fake/responses"]
+CALLERS = [f"{model}-caller" for model in MODELS]
 WEATHER = {
     "name": "weather",
     "description": "The weather in a city",
@@ -181,7 +181,7 @@ def errors_are_those_of_google():
 
 
 def a_cut_stream_is_an_error():
-    for model in ["fake/open-cut", "fake/claude-cut", "fake/gemini-cut"]:
+    for model in [f"{model}-cut" for model in MODELS]:
         text = ""
         try:
             for chunk in CLIENT.models.generate_content_stream(model=model, contents=HELLO):

@@ -15,8 +15,15 @@ const CLAUDE: FakeModel =
     FakeModel { id: "fake/claude", ability: 0.0, input: 1_000, output: 2_000 };
 const CODEX: FakeModel = FakeModel { id: "fake/codex", ability: 0.0, input: 1_000, output: 2_000 };
 
-const PROVIDERS: [(&str, FakeModel); 3] =
-    [("openai-chat", OPEN), ("anthropic-messages", CLAUDE), ("openai-responses", CODEX)];
+const GEMINI: FakeModel =
+    FakeModel { id: "fake/gemini", ability: 0.0, input: 1_000, output: 2_000 };
+
+const PROVIDERS: [(&str, FakeModel); 4] = [
+    ("openai-chat", OPEN),
+    ("anthropic-messages", CLAUDE),
+    ("openai-responses", CODEX),
+    ("gemini-generate", GEMINI),
+];
 
 fn start(script: &Script) -> (Gateway, Vec<Handle>) {
     let mut setup = Setup::new();

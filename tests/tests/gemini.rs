@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use tests::http::Answer;
 use tests::{FakeModel, Gateway, Setup, python, repository};
 
-const PROVIDERS: [(&str, FakeModel); 3] = [
+const PROVIDERS: [(&str, FakeModel); 4] = [
     ("openai-chat", model("fake/open")),
     ("anthropic-messages", model("fake/claude")),
     ("gemini-generate", model("fake/gemini")),
+    ("openai-responses", model("fake/responses")),
 ];
 const GEMINI: &str = "fake/gemini";
 
@@ -158,7 +159,7 @@ fn every_provider_answers_a_gemini_client_alike() {
             }
         }
         gateway.until("the journal is folded", |gateway| {
-            gateway.usage("model")["total"]["calls"].as_u64() == Some(9)
+            gateway.usage("model")["total"]["calls"].as_u64() == Some(12)
         });
     }
 }
@@ -361,7 +362,7 @@ fn faults_are_judged_alike() {
     }
 }
 
-/// Google's SDK for Python before providers of three dialects.
+/// Google's SDK for Python before providers of every dialect.
 #[test]
 fn googles_sdk_for_python_finds_what_it_expects() {
     let Some(python) = python() else {
@@ -376,10 +377,11 @@ fn googles_sdk_for_python_finds_what_it_expects() {
     };
     let cut = Script { fault: Some(Fault::Cut), after: 3, ..Script::default() };
     let down = Script { status: 500, ..Script::default() };
-    const IDS: [[&str; 3]; 3] = [
+    const IDS: [[&str; 3]; 4] = [
         ["fake/open", "fake/open-caller", "fake/open-cut"],
         ["fake/claude", "fake/claude-caller", "fake/claude-cut"],
         ["fake/gemini", "fake/gemini-caller", "fake/gemini-cut"],
+        ["fake/responses", "fake/responses-caller", "fake/responses-cut"],
     ];
     let mut setup = Setup::new();
     let mut handles = Vec::new();

@@ -8,7 +8,7 @@
 use models::catalogue::{MaxTokensField, Quirks, ThinkingFormat};
 use models::{Capabilities, Dialect};
 use std::path::PathBuf;
-use wire::chat::{Chat, Efforts, Issuer, ReadRules, Request, Shown, Target};
+use wire::chat::{Chat, Efforts, Event, Issuer, ReadRules, Request, Shown, Target};
 use wire::dialect::UsageRules;
 use wire::sse::{self, Splitter};
 
@@ -19,6 +19,11 @@ const TURNS: &[(&str, Dialect, Dialect)] = &[
     ("codex-to-messages", Dialect::OpenAiResponses, Dialect::AnthropicMessages),
     ("chat-to-responses", Dialect::OpenAiChat, Dialect::OpenAiResponses),
     ("messages-to-responses", Dialect::AnthropicMessages, Dialect::OpenAiResponses),
+    ("gemini-to-chat", Dialect::GeminiGenerate, Dialect::OpenAiChat),
+    ("gemini-to-messages", Dialect::GeminiGenerate, Dialect::AnthropicMessages),
+    ("chat-to-gemini", Dialect::OpenAiChat, Dialect::GeminiGenerate),
+    ("messages-to-gemini", Dialect::AnthropicMessages, Dialect::GeminiGenerate),
+    ("codex-to-gemini", Dialect::OpenAiResponses, Dialect::GeminiGenerate),
 ];
 
 const SHOWN: Shown<'static> =
@@ -86,6 +91,7 @@ fn told(
     let mut reader = provider.stream_reader(&ReadRules { usage: UsageRules::default(), issuer });
     let mut writer = client.stream_writer(request, &SHOWN);
     let mut out = Vec::new();
+    let mut has_ended = false;
     let (mut splitter, mut start) = (Splitter::default(), 0);
     for &cut in cuts.iter().chain([&stream.len()]) {
         while let Some(length) = splitter.next(&stream[start..cut.max(start)]) {
@@ -93,9 +99,14 @@ fn told(
             start += length;
             let Some(data) = event.data else { continue };
             reader.read(event.name, &data, &mut |choice, event| {
+                has_ended |= event == Event::End;
                 writer.write(choice, &event, &mut out);
             });
         }
+    }
+    // Some dialects have no mark for the end: then it is the end of the bytes.
+    if !has_ended {
+        writer.write(0, &Event::End, &mut out);
     }
     out
 }

@@ -539,7 +539,8 @@ fn write_thinking(
     dropped: &mut Dropped,
 ) {
     let Some(effort) = thinking.level() else {
-        if let Some(shown) = thinking.shown {
+        let thinks = target.caps.covers(Capabilities::REASONING);
+        if let Some(shown) = thinking.shown.filter(|_| thinks) {
             config.object("thinkingConfig", |object| {
                 object.bool("includeThoughts", shown);
             });
