@@ -132,7 +132,9 @@ pub(super) fn request(bytes: &[u8]) {
         assert_eq!(patched.len(), codec.patched_len(&parsed, bytes, &outgoing));
         let again = codec.read_request(&patched);
         let again = again.unwrap_or_else(|error| panic!("patched, it is refused: {error:?}"));
-        assert_eq!(again.model.read(&patched), "other-model");
+        // In some dialects the path names the model.
+        let model = if parsed.model.span.is_empty() { "" } else { "other-model" };
+        assert_eq!(again.model.read(&patched), model);
         assert_eq!(again.stream, parsed.stream);
         assert_eq!(again.shape, parsed.shape);
     }
