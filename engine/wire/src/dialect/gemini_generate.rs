@@ -113,10 +113,10 @@ impl Codec for GeminiGenerate {
         b""
     }
 
-    /// An empty line. Google's SDK for Python takes every line that is no `data:` for JSON, comments
-    /// too.
-    fn keep_alive(&self) -> &'static [u8] {
-        b"\r\n"
+    /// Empty lines. Google's SDK for Python takes every line that is no `data:` for JSON, comments too;
+    /// and in an array they are white space.
+    fn keep_alive(&self, chunked: bool) -> &'static [u8] {
+        if chunked { b"2\r\n\n\n\r\n" } else { b"\n\n" }
     }
 }
 
