@@ -111,7 +111,7 @@ pub fn admit(
 /// Refuses a conversation with a model that gives vectors, and the reverse; a choice of model for
 /// vectors, since those of two models cannot be compared; and more token ids than the model takes.
 fn check_kind(snapshot: &Snapshot, named: Named, understood: &Understood) -> Result<(), Refusal> {
-    let Understood { parsed, codec, requested } = understood;
+    let Understood { parsed, codec, requested, as_array: _ } = understood;
     let refused = |param: String, message: String| {
         Err(Refusal::new(Kind::NotCapable).with_message(message).with_param(param))
     };
