@@ -396,7 +396,7 @@ fn said_by(by_path: endpoint::ByPath<'_>, query: &str) -> Result<ByPath, Refusal
 /// The credential of a request. Clients of Gemini may send it in the query.
 fn credential_of<'h>(head: &http1::RequestHead<'h>) -> Option<&'h str> {
     let in_query = || match dialect_of(head) {
-        Dialect::GeminiGenerate => http1::query_value(head.query, "key"),
+        Dialect::GeminiGenerate | Dialect::GeminiEmbed => http1::query_value(head.query, "key"),
         _ => None,
     };
     head.credential.or_else(in_query)

@@ -477,20 +477,20 @@ async fn send(
     timeouts: &Timeouts,
 ) -> Result<(), Failed> {
     let Call { arrived, understood, target, way, .. } = call;
-    let stream = understood.parsed.stream;
+    let second = understood.parsed.takes_second_path();
     let limit = Timeouts::of(timeouts.write_ms);
     let out = &mut client.outgoing;
     out.clear();
     if let Some(Translated { body, .. }) = translated {
         // The fields of the client's head belong to its own dialect.
-        way.write_head(stream, b"", out);
+        way.write_head(second, b"", out);
         write_length(body.len(), out);
         let head_len = out.len();
         let separate = body.len() > ONE_WRITE_MAX;
         if !separate {
             out.extend_from_slice(body);
         }
-        authorize(way, stream, out, head_len, if separate { body } else { b"" })?;
+        authorize(way, second, out, head_len, if separate { body } else { b"" })?;
         let range = 0..client.outgoing.len();
         write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
         if separate {
@@ -502,7 +502,7 @@ async fn send(
     let outgoing = target.outgoing();
     let codec = understood.codec;
     let body = &client.incoming[arrived.body.clone()];
-    way.write_head(stream, &arrived.forwarded, out);
+    way.write_head(second, &arrived.forwarded, out);
     write_length(codec.patched_len(&understood.parsed, body, &outgoing), out);
     let head_len = out.len();
     let rest = codec.patch_request(&understood.parsed, body, &outgoing, out);
@@ -511,7 +511,7 @@ async fn send(
     if !separate {
         out.extend_from_slice(&body[rest..]);
     }
-    authorize(way, stream, out, head_len, if separate { &body[rest..] } else { b"" })?;
+    authorize(way, second, out, head_len, if separate { &body[rest..] } else { b"" })?;
     let range = 0..client.outgoing.len();
     write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
     if separate {
@@ -525,7 +525,7 @@ async fn send(
 /// body, which follows the head and then `rest`.
 fn authorize(
     way: &Way,
-    streams: bool,
+    second: bool,
     out: &mut Vec<u8>,
     head_len: usize,
     rest: &[u8],
@@ -535,7 +535,7 @@ fn authorize(
     }
     let (now, _) = unix_now();
     let body = [out.get(head_len..).unwrap_or_default(), rest];
-    let lines = way.credential.lines(way.path(streams), &body, now).map_err(|_| no_token())?;
+    let lines = way.credential.lines(way.path(second), &body, now).map_err(|_| no_token())?;
     // Before the empty line that ends the head.
     let at = head_len - b"\r\n".len();
     out.splice(at..at, lines);

@@ -212,7 +212,7 @@ impl<'c> Endpoint<'c> {
     fn path(&self, wire_id: &str, streams: bool) -> String {
         let model = in_path(wire_id);
         let base = self.url.path.replace(&format!("{{{}}}", EndpointView::MODEL), &model);
-        let mut path = base + &self.codec.path(&model, streams);
+        let mut path = base + &self.codec.path(wire_id, streams);
         for (name, value) in self.provider.query() {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(&format!("{name}={value}"));

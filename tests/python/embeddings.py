@@ -3,11 +3,19 @@
 Each function is one promise; the first that is broken ends the program with a traceback.
 """
 
+import os
+
 import openai
+from google import genai
+from google.genai import types
 
 CLIENT = openai.OpenAI(max_retries=0, timeout=30)
 # Of OpenAI's dialect, and of Gemini's, which is translated.
 MODELS = ["fake/small", "fake/gemini"]
+GOOGLE = genai.Client(
+    api_key=os.environ["OPENAI_API_KEY"],
+    http_options=types.HttpOptions(base_url=os.environ["OPENAI_BASE_URL"].removesuffix("/v1")),
+)
 
 
 def number(index, place):
@@ -63,12 +71,32 @@ def refused(kind, code, param, model, texts):
         raise AssertionError(f"{kind.__name__} was expected")
 
 
+def googles_sdk_gets_vectors_from_either_kind_of_provider():
+    # Of plain texts the SDK makes one content for newer models, and so one vector.
+    contents = [types.Content(role="user", parts=[types.Part(text=text)]) for text in ["one", "two"]]
+    for model in MODELS:
+        answer = GOOGLE.models.embed_content(
+            model=model,
+            contents=contents,
+            config=types.EmbedContentConfig(output_dimensionality=6, task_type="RETRIEVAL_QUERY"),
+        )
+        found = [vector.values for vector in answer.embeddings]
+        assert found == [[number(i, place) for place in range(6)] for i in range(2)], (model, found)
+    try:
+        GOOGLE.models.embed_content(model="auto", contents="one")
+    except genai.errors.ClientError as error:
+        assert (error.code, error.status) == (400, "INVALID_ARGUMENT"), error
+    else:
+        raise AssertionError("a refusal was expected")
+
+
 PROMISES = [
     vectors_come_in_order_in_the_sdks_own_form,
     a_single_text_is_a_list_of_one,
     numbers_and_lengths_are_as_asked_for,
     token_ids_go_to_models_that_read_them,
     errors_are_those_that_the_sdk_knows,
+    googles_sdk_gets_vectors_from_either_kind_of_provider,
 ]
 
 if __name__ == "__main__":

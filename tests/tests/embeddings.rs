@@ -166,6 +166,41 @@ fn a_translated_answer_is_the_same_in_either_form() {
     );
 }
 
+#[test]
+fn geminis_clients_ask_for_one_or_for_many() {
+    let (gateway, [one, _, three]) = world();
+    let content = json!({"parts": [{"text": "a"}]});
+    let single = json!({"content": content, "taskType": "X"});
+    // To Gemini's dialect the body goes as it came, to the path that it came by.
+    let named = json!({"content": content, "model": "models/fake/gemini", "taskType": "X"});
+    let answer = post(&gateway, "/v1beta/models/fake/gemini:embedContent", &named.to_string());
+    assert_eq!(
+        answer.json()["embedding"]["values"].as_array().map(Vec::len),
+        Some(8),
+        "{answer:?}"
+    );
+    let sent = three.recorded().pop().expect("a request");
+    let head = String::from_utf8_lossy(&sent.head).into_owned();
+    assert!(head.starts_with("POST /v1/models/gemini-embedding-x:embedContent "), "{head}");
+    let expected = named.to_string().replace("fake/gemini", "gemini-embedding-x");
+    assert_eq!(String::from_utf8_lossy(&sent.body), expected);
+    // To OpenAI's it is translated, and what that cannot say is named.
+    let answer = post(&gateway, "/v1beta/models/fake/small:embedContent", &single.to_string());
+    assert_eq!(
+        answer.json()["embedding"]["values"].as_array().map(Vec::len),
+        Some(8),
+        "{answer:?}"
+    );
+    assert_eq!(answer.field("x-pointsman-dropped"), Some("taskType"));
+    let many = json!({"requests": [{"content": content}, {"content": content}]});
+    let answer = post(&gateway, "/v1/models/fake/small:batchEmbedContents", &many.to_string());
+    assert_eq!(answer.json()["embeddings"].as_array().map(Vec::len), Some(2), "{answer:?}");
+    let sent: Value = serde_json::from_slice(&one.recorded()[1].body).expect("JSON");
+    assert_eq!(sent, json!({"model": "small-1", "input": ["a", "a"], "encoding_format": "float"}));
+    let answer = post(&gateway, "/v1beta/models/auto:embedContent", &single.to_string());
+    assert_eq!(answer.json()["error"]["status"], "INVALID_ARGUMENT", "{answer:?}");
+}
+
 /// One row per request that nobody can serve: the body, then status, code and field of the refusal,
 /// and a word of its message.
 #[test]

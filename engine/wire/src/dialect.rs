@@ -28,8 +28,9 @@ pub trait Codec: Sync {
     fn dialect(&self) -> Dialect;
 
     /// The path of a request behind a provider's base URL. `model` is the provider's name for it, as
-    /// it stands in the catalogue.
-    fn path(&self, model: &str, streams: bool) -> Cow<'static, str>;
+    /// it stands in the catalogue. Some dialects have a second path: for streams, or for one input
+    /// that stands in no list.
+    fn path(&self, model: &str, second: bool) -> Cow<'static, str>;
 
     /// Reads a client's request body.
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal>;

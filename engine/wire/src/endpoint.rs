@@ -93,6 +93,9 @@ impl<'p> Endpoint<'p> {
             "streamGenerateContent" => {
                 Some(Endpoint::ChatByPath(dialect, ByPath { model, streams: true }))
             }
+            "embedContent" | "batchEmbedContents" => {
+                Some(Endpoint::ChatByPath(Dialect::GeminiEmbed, ByPath { model, streams: false }))
+            }
             "countTokens" => Some(Endpoint::CountTokens(dialect)),
             _ => own.map(|_| Endpoint::Model(named)),
         }

@@ -75,6 +75,8 @@ pub struct Shape {
     pub system_bytes: u32,
     /// What becomes a vector each; none in a conversation.
     pub inputs: u32,
+    /// Whether there is one that does not stand in a list.
+    pub alone: bool,
     /// Token ids that were given in place of text.
     pub token_ids: u32,
     /// Those of the longest input.
@@ -118,6 +120,11 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Whether it goes to the second of a dialect's two paths (see [`crate::dialect::Codec::path`]).
+    pub fn takes_second_path(&self) -> bool {
+        self.stream || self.shape.alone
+    }
+
     /// What is known of a request for embeddings. Its `shape` holds the inputs.
     pub fn of_inputs(dialect: Dialect, model: Text, shape: Shape, inside: u32) -> Parsed {
         let needs = match shape.token_ids {

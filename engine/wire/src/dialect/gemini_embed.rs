@@ -5,6 +5,7 @@
 //! another model's name; the neutral form and back. A translated request is always a batch: the parts
 //! of one content become one vector, so each input is a content of its own. Never: a look at the text.
 
+use super::gemini_generate::{GeminiGenerate, path_encoded};
 use super::{Answer, AnswerFault, Codec, Event, EventKind, Outgoing, UsageRules};
 use crate::chat::{Dropped, Shown, Str, Trail};
 use crate::dialect::openai_embeddings::input_usage;
@@ -30,8 +31,9 @@ impl Codec for GeminiEmbed {
         Dialect::GeminiEmbed
     }
 
-    fn path(&self, model: &str, _streams: bool) -> Cow<'static, str> {
-        format!("/models/{model}:batchEmbedContents").into()
+    fn path(&self, model: &str, second: bool) -> Cow<'static, str> {
+        let verb = if second { "embedContent" } else { "batchEmbedContents" };
+        format!("/models/{}:{verb}", path_encoded(model)).into()
     }
 
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {
@@ -65,20 +67,12 @@ impl Codec for GeminiEmbed {
         Event { kind: EventKind::Unknown, usage: None, finish: false, content_bytes: 0 }
     }
 
-    fn write_refusal(&self, refusal: &Refusal, _: &str, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.object("error", |error| {
-            error.number("code", refusal.status.into());
-            error.text("message", &refusal.message);
-            error.text("status", status_name(refusal.status));
-        });
-        object.end();
+    fn write_refusal(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
+        GeminiGenerate.write_refusal(refusal, request_id, out);
     }
 
     fn write_stream_error(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: ");
-        self.write_refusal(refusal, request_id, out);
-        out.extend_from_slice(b"\r\n\r\n");
+        GeminiGenerate.write_stream_error(refusal, request_id, out);
     }
 
     fn end_mark(&self) -> &'static [u8] {
@@ -363,7 +357,8 @@ impl Reader {
         }
         // The path names the model, too, and always.
         let model = self.model.unwrap_or_default();
-        Ok(Parsed::of_inputs(Dialect::GeminiEmbed, model, self.shape, self.inside))
+        let shape = Shape { alone: !self.is_batch, ..self.shape };
+        Ok(Parsed::of_inputs(Dialect::GeminiEmbed, model, shape, self.inside))
     }
 }
 
@@ -463,21 +458,6 @@ fn read_usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
         Ok(())
     })?;
     Ok(tokens.and_then(input_usage))
-}
-
-/// Google's name of a status.
-fn status_name(status: u16) -> &'static str {
-    match status {
-        400 | 413 | 422 => "INVALID_ARGUMENT",
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        409 => "ABORTED",
-        429 => "RESOURCE_EXHAUSTED",
-        503 => "UNAVAILABLE",
-        504 => "DEADLINE_EXCEEDED",
-        _ => "INTERNAL",
-    }
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ impl Judged {
 }
 
 /// A model's name as a path takes it. Slashes stay: they part the name of who published a model.
-fn path_encoded(model: &str) -> String {
+pub(super) fn path_encoded(model: &str) -> String {
     let mut encoded = String::with_capacity(model.len());
     for byte in model.bytes() {
         match byte {
