@@ -76,7 +76,8 @@ pub(super) fn write(
     let mut config = Vec::new();
     let mut object = Object::begin(&mut config);
     if let Some(tokens) = max_output {
-        object.number("maxOutputTokens", (*tokens).into());
+        dropped.add_if(*tokens > target.max_output, "max_tokens");
+        object.number("maxOutputTokens", (*tokens).min(target.max_output).into());
     }
     if !stop.is_empty() {
         object.array("stopSequences", |array| {
