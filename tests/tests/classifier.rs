@@ -156,11 +156,15 @@ fn a_bad_folder_is_refused_whole_and_the_old_one_stays() {
     let Some(gateway) = gateway(&provider, &inline(&good), |setup| setup) else { return };
     let bad = |change: &dyn Fn(String) -> String| {
         let folder = ModelFolder::shipped();
-        folder.manifest(change);
+        folder.manifest(|text: String| {
+            let changed = change(text.clone());
+            assert_ne!(changed, text, "the shipped manifest has nothing of the kind to spoil");
+            changed
+        });
         folder
     };
     let wrong_probe = bad(&|text| text.replace("task = \"multimodal\"", "task = \"math\""));
-    let wrong_shape = bad(&|text| text.replace("width = 32", "width = 64"));
+    let wrong_shape = bad(&|text| text.replace("words_log2 = 17", "words_log2 = 16"));
     let wrong_field = bad(&|text| text.replace("licence = ", "license = "));
     let rows = [
         ("hash of the graph", ModelFolder::shipped().damaged("model.onnx"), "SHA-256"),
