@@ -28,7 +28,7 @@ fn codex() -> Option<PathBuf> {
     found
 }
 
-/// Calls a command in the first request, and says the answer in all others.
+/// Says the answer and calls a command, until it has the command's result.
 fn caller() -> Script {
     let command = r#"{"cmd":"echo signal-$((40+2))"}"#;
     Script {
@@ -40,7 +40,7 @@ fn caller() -> Script {
             arguments: command.to_owned(),
             fragments: 3,
         }],
-        calls_in_first: 1,
+        calls_until_result: true,
         ..Script::default()
     }
 }

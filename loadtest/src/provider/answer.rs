@@ -127,10 +127,6 @@ impl Answer {
         turn: u64,
         text: Option<String>,
     ) {
-        let script = match script.is_past_calls(turn) {
-            true => Arc::new(Script { tool_calls: Vec::new(), ..Script::clone(&script) }),
-            false => script,
-        };
         let strikes = script.strikes(turn);
         self.fault = script.fault.filter(|_| strikes);
         self.status = if strikes { script.status } else { 200 };

@@ -35,9 +35,9 @@ pub struct Script {
     pub reasoning_chunks: u32,
     /// Tool calls after the text.
     pub tool_calls: Vec<ToolCall>,
-    /// In how many requests of a model there are such, from the first on (0: in every one). An agent
-    /// that is always asked to call would never end.
-    pub calls_in_first: u32,
+    /// Only as long as the history holds no result of one. An agent that is always asked to call
+    /// would never end.
+    pub calls_until_result: bool,
     /// `finish_reason` of the answer; `stop`, or `tool_calls` where there are some, when absent.
     pub finish: Option<String>,
     /// Name of the model in the answer, when it is to differ from the one asked for.
@@ -81,7 +81,7 @@ impl Default for Script {
             echo: false,
             reasoning_chunks: 0,
             tool_calls: Vec::new(),
-            calls_in_first: 0,
+            calls_until_result: false,
             finish: None,
             model: None,
             usage: UsageScript::Named(UsageRule::Derived),
@@ -312,9 +312,9 @@ impl Script {
         Ok(())
     }
 
-    /// Whether the `n`-th request (from 1) comes after the last that is answered with calls.
-    pub(crate) fn is_past_calls(&self, n: u64) -> bool {
-        self.calls_in_first > 0 && n > u64::from(self.calls_in_first)
+    /// This script for a request whose history holds the result of a tool, when it is to end calls.
+    pub(crate) fn without_calls(&self) -> Script {
+        Script { tool_calls: Vec::new(), ..self.clone() }
     }
 
     /// The script for the `n`-th request (from 1): without status and fault when it is not its turn

@@ -353,6 +353,9 @@ impl Server {
                 } else {
                     None
                 };
+                let has_result = script.calls_until_result
+                    && dialect.echo(body)["tool_results"].as_u64().is_some_and(|count| count > 0);
+                let script = if has_result { Arc::new(script.without_calls()) } else { script };
                 connection.answer.begin(script, &ask, model, turn, text);
                 connection.answer.number = self.number;
                 connection.dialect = dialect;
