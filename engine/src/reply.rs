@@ -91,7 +91,10 @@ pub fn refuse(
     body: &[u8],
 ) {
     let mut head = Head::begin(out, refusal.status, date);
-    head.field("Content-Type", "application/json").field("X-Request-Id", request_id);
+    // Anthropic's SDKs look for the one, OpenAI's for the other.
+    head.field("Content-Type", "application/json")
+        .field("Request-Id", request_id)
+        .field("X-Request-Id", request_id);
     if let Some(seconds) = refusal.retry_after_s {
         head.number("Retry-After", seconds.into());
     }

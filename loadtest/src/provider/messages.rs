@@ -112,7 +112,7 @@ impl Dialect for Messages {
             separate(out);
             out.extend_from_slice(b"{\"type\":\"text\",\"text\":\"");
             (0..answer.chunks()).for_each(|index| answer.text_into(index, out));
-            out.extend_from_slice(b"\",\"citations\":null}");
+            out.extend_from_slice(b"\"}");
         }
         for (call, tool) in (0..).zip(&answer.script.tool_calls) {
             separate(out);

@@ -202,7 +202,6 @@ fn write_block(part: &Part<'_>, names: &ToolNames, array: &mut Array<'_>) {
             array.object(|block| {
                 block.text("type", "text");
                 text.write(block.key("text"));
-                block.raw("citations", "null");
             });
         }
         Part::Reasoning(Reasoning { text: _, state: Some(state) })

@@ -339,7 +339,7 @@ impl Writer {
         if !matches!(self.open, Open::Text) {
             self.end_block(out);
             self.start(out, |block| {
-                block.text("type", "text").text("text", "").raw("citations", "null");
+                block.text("type", "text").text("text", "");
             });
             self.open = Open::Text;
         }
