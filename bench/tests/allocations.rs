@@ -107,8 +107,12 @@ fn a_request_allocates_little() {
     let mut writer = journal.writer(0).expect("a writer");
 
     let parsed = codec.read_request(&body).expect("a good request");
-    let outgoing =
-        Outgoing { model: "gpt-5.2", asks_usage: true, max_output_field: Some("max_tokens") };
+    let outgoing = Outgoing {
+        model: "gpt-5.2",
+        asks_usage: true,
+        max_output_field: Some("max_tokens"),
+        max_output: u32::MAX,
+    };
     let mut out = Vec::new();
     let ask = Ask::new(Target::Auto, 700);
     let (usage, prices) = (fixture::usage(), fixture::prices());

@@ -262,7 +262,10 @@ pub async fn forward<'r>(
         let call = Call { arrived, understood, target, way, id };
         match attempt_once(core, routing, client, &call, &mut translated).await {
             Ok((connection, answer)) => {
-                let dropped = translated.map(|translated| translated.dropped).unwrap_or_default();
+                let mut dropped =
+                    translated.map(|translated| translated.dropped).unwrap_or_default();
+                let is_lowered = understood.parsed.max_output > Some(target.max_output);
+                dropped.add_if(is_lowered, "max_tokens");
                 return Ok(Served { target, way, dropped, attempt, connection, answer });
             }
             Err(Failed::Stop(stop)) => {

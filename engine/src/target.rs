@@ -98,6 +98,7 @@ impl Target {
                 MaxTokensField::MaxTokens => "max_tokens",
                 MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
             }),
+            max_output: self.max_output,
         }
     }
 

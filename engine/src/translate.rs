@@ -67,7 +67,8 @@ impl Translated {
         };
         // Some dialects say it in the path.
         let stream = understood.parsed.stream;
-        let request = Request { stream, ..client.neutral_request(body)? };
+        let mut request = Request { stream, ..client.neutral_request(body)? };
+        request.max_output = request.max_output.map(|asked| asked.min(target.max_output));
         let dropped = provider.provider_request(&request, &target.facts(way), &mut translated)?;
         let writer = stream.then(|| client.stream_writer(&request, &shown(&asked, &hex(asked.id))));
         let between = Between::Chat { client, provider };

@@ -26,6 +26,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
             model: "gpt-5.2-2025-12-11",
             asks_usage: true,
             max_output_field: Some("max_completion_tokens"),
+            max_output: u32::MAX,
         };
         let mut out = Vec::new();
         group.bench_function(format!("patch {kilobytes} KB"), |bencher| {

@@ -48,6 +48,12 @@ pub trait Codec: Sync {
     /// Length of the body after [`Codec::patch_request`], all of it.
     fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize;
 
+    /// Whether every request has to state a limit of its output. Then it is a ceiling that a client
+    /// keeps for all models, and is lowered to what a model gives; else it is a wish.
+    fn demands_limit(&self) -> bool {
+        false
+    }
+
     /// Reads a provider's whole answer with a good status.
     fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault>;
 
@@ -134,6 +140,8 @@ pub struct Outgoing<'a> {
     pub asks_usage: bool,
     /// The provider's name for the output limit, when it takes only one of the two.
     pub max_output_field: Option<&'a str>,
+    /// The most output tokens of the model, for dialects in which every request states a limit.
+    pub max_output: u32,
 }
 
 /// Where a provider's counts differ from the dialect's own rules.

@@ -125,7 +125,12 @@ pub(super) fn request(bytes: &[u8]) {
             codec.dialect()
         );
         let _ = parsed.input_tokens();
-        let outgoing = Outgoing { model: "other-model", asks_usage: true, max_output_field: None };
+        let outgoing = Outgoing {
+            model: "other-model",
+            asks_usage: true,
+            max_output_field: None,
+            max_output: u32::MAX,
+        };
         let mut patched = Vec::new();
         let rest = codec.patch_request(&parsed, bytes, &outgoing, &mut patched);
         patched.extend_from_slice(&bytes[rest..]);

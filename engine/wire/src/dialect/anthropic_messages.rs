@@ -20,6 +20,7 @@ use crate::json::write::Object;
 use crate::json::{self, Cursor, JsonError, Kind, Patch};
 use crate::refusal::{self, Refusal};
 use crate::request::Parsed;
+use arrayvec::ArrayVec;
 use models::{Capabilities, Dialect, Usage};
 use std::borrow::Cow;
 
@@ -46,11 +47,19 @@ impl Codec for AnthropicMessages {
         outgoing: &Outgoing<'_>,
         out: &mut Vec<u8>,
     ) -> usize {
-        parsed.with_cuts(&patches(parsed, outgoing), |all| json::patch_into(body, all, out))
+        let mut digits = itoa::Buffer::new();
+        let patches = patches(parsed, outgoing, &mut digits);
+        parsed.with_cuts(&patches, |all| json::patch_into(body, all, out))
     }
 
     fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize {
-        parsed.with_cuts(&patches(parsed, outgoing), |all| json::patched_len(body, all))
+        let mut digits = itoa::Buffer::new();
+        let patches = patches(parsed, outgoing, &mut digits);
+        parsed.with_cuts(&patches, |all| json::patched_len(body, all))
+    }
+
+    fn demands_limit(&self) -> bool {
+        true
     }
 
     fn read_answer(&self, body: &[u8], _: UsageRules) -> Result<Answer, AnswerFault> {
@@ -171,8 +180,22 @@ fn error_type(status: u16) -> &'static str {
     }
 }
 
-fn patches<'p>(parsed: &Parsed, outgoing: &Outgoing<'p>) -> [Patch<'p>; 1] {
-    [Patch { span: parsed.model.span, with: outgoing.model.as_bytes() }]
+/// The patches in the order of their places.
+fn patches<'p>(
+    parsed: &Parsed,
+    outgoing: &Outgoing<'p>,
+    digits: &'p mut itoa::Buffer,
+) -> ArrayVec<Patch<'p>, 2> {
+    let mut patches = ArrayVec::new();
+    patches.push(Patch { span: parsed.model.span, with: outgoing.model.as_bytes() });
+    if let (Some(asked), Some(member)) = (parsed.max_output, parsed.max_output_member)
+        && asked > outgoing.max_output
+    {
+        let with = digits.format(outgoing.max_output).as_bytes();
+        patches.push(Patch { span: member.value, with });
+    }
+    patches.sort_by_key(|patch| patch.span.start);
+    patches
 }
 
 fn read_answer(body: &[u8]) -> Result<Result<Answer, AnswerFault>, JsonError> {

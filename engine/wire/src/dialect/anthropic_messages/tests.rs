@@ -10,13 +10,35 @@ use serde_json::{Value, json};
 static CODEC: &dyn Codec = &AnthropicMessages;
 
 fn patched(body: &str) -> String {
+    patched_for(body, u32::MAX)
+}
+
+fn patched_for(body: &str, max_output: u32) -> String {
     let parsed = CODEC.read_request(body.as_bytes()).expect("a sound request");
-    let outgoing = Outgoing { model: "claude-x", asks_usage: false, max_output_field: None };
+    let outgoing =
+        Outgoing { model: "claude-x", asks_usage: false, max_output_field: None, max_output };
     let mut out = Vec::new();
     let rest = CODEC.patch_request(&parsed, body.as_bytes(), &outgoing, &mut out);
     out.extend_from_slice(&body.as_bytes()[rest..]);
     assert_eq!(out.len(), CODEC.patched_len(&parsed, body.as_bytes(), &outgoing));
     String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn a_limit_above_the_models_own_is_lowered() {
+    let rows = [
+        (r#"{"model":"m","max_tokens":32000,"messages":[{"role":"user","content":"x"}]}"#, 8192),
+        (r#"{"max_tokens": 32000 ,"model":"m","messages":[{"role":"user","content":"x"}]}"#, 8192),
+        (r#"{"max_tokens":8000,"model":"m","messages":[{"role":"user","content":"x"}]}"#, 8000),
+    ];
+    for (body, sent) in rows {
+        let asked: Value = serde_json::from_str(body).expect("JSON");
+        let mut expected = asked.clone();
+        expected["model"] = json!("claude-x");
+        expected["max_tokens"] = json!(sent);
+        let out: Value = serde_json::from_str(&patched_for(body, 8192)).expect("JSON");
+        assert_eq!(out, expected, "{body}");
+    }
 }
 
 #[test]

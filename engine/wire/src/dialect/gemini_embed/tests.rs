@@ -9,7 +9,8 @@ const SHOWN: Shown<'static> =
 
 fn patched(body: &str, model: &str) -> String {
     let parsed = GeminiEmbed.read_request(body.as_bytes()).expect("a good request");
-    let outgoing = Outgoing { model, asks_usage: true, max_output_field: None };
+    let outgoing =
+        Outgoing { model, asks_usage: true, max_output_field: None, max_output: u32::MAX };
     let mut out = Vec::new();
     let rest = GeminiEmbed.patch_request(&parsed, body.as_bytes(), &outgoing, &mut out);
     out.extend_from_slice(&body.as_bytes()[rest..]);

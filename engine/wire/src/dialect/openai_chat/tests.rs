@@ -135,7 +135,8 @@ fn a_refusal_names_the_field_and_the_remedy() {
 /// One row per way in which a client writes its stream options.
 #[test]
 fn only_what_must_change_changes() {
-    let openai = Outgoing { model: "gpt-x", asks_usage: true, max_output_field: None };
+    let openai =
+        Outgoing { model: "gpt-x", asks_usage: true, max_output_field: None, max_output: u32::MAX };
     let messages = r#""messages":[{"role":"user","content":"a\u00e9 1e2"}]"#;
     let rows = [
         (r#"{"model":"auto",M}"#, r#"{"model":"gpt-x",M}"#),
@@ -173,7 +174,12 @@ fn only_what_must_change_changes() {
         let body = body.replace('M', messages);
         assert_eq!(patched(&body, &openai), expected.replace('M', messages));
     }
-    let old = Outgoing { model: "m", asks_usage: false, max_output_field: Some("max_tokens") };
+    let old = Outgoing {
+        model: "m",
+        asks_usage: false,
+        max_output_field: Some("max_tokens"),
+        max_output: u32::MAX,
+    };
     let body =
         r#"{"model":"auto","stream":true,"max_completion_tokens":5,M}"#.replace('M', messages);
     let expected = r#"{"model":"m","stream":true,"max_tokens":5,M}"#.replace('M', messages);
@@ -288,7 +294,8 @@ fn an_empty_object_of_stream_options_gets_no_comma() {
             r#"{{"model":"m","stream":true,"stream_options":{options},"messages":[{{"role":"user","content":"x"}}]}}"#
         );
         let parsed = OpenAiChat.read_request(body.as_bytes()).unwrap();
-        let outgoing = Outgoing { model: "m", asks_usage: true, max_output_field: None };
+        let outgoing =
+            Outgoing { model: "m", asks_usage: true, max_output_field: None, max_output: u32::MAX };
         let mut out = Vec::new();
         let rest = OpenAiChat.patch_request(&parsed, body.as_bytes(), &outgoing, &mut out);
         out.extend_from_slice(&body.as_bytes()[rest..]);

@@ -61,7 +61,8 @@ fn only_the_model_changes_on_the_way_to_its_own_dialect() {
     let body =
         r#" {"input" : ["a\u0041", "b"],"model":"alias", "encoding_format":null,"x":[1.50]} "#;
     let parsed = OpenAiEmbeddings.read_request(body.as_bytes()).unwrap();
-    let outgoing = Outgoing { model: "other", asks_usage: true, max_output_field: None };
+    let outgoing =
+        Outgoing { model: "other", asks_usage: true, max_output_field: None, max_output: u32::MAX };
     let mut out = Vec::new();
     let rest = OpenAiEmbeddings.patch_request(&parsed, body.as_bytes(), &outgoing, &mut out);
     out.extend_from_slice(&body.as_bytes()[rest..]);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 static CODEC: &dyn Codec = &OpenAiResponses;
 
 const OUTGOING: Outgoing<'static> =
-    Outgoing { model: "gpt-x", asks_usage: true, max_output_field: None };
+    Outgoing { model: "gpt-x", asks_usage: true, max_output_field: None, max_output: u32::MAX };
 
 fn patched(parsed: &Parsed, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
