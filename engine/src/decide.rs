@@ -233,21 +233,16 @@ pub fn score(
     admitted: &Admitted,
     judged: &Judged,
 ) -> Result<Plan, Stop> {
-    let mut ask = ask(admitted, understood, judged.verdict);
+    let ask = ask(admitted, understood, judged.verdict);
     let now = core.micros(arrived.at);
-    let plan = |ask: &Ask| {
-        let columns = &routing.snapshot.columns;
-        route::plan(columns, &routing.health.borrow(), ask, now, &mut core.scratch.borrow_mut())
-    };
-    let mut planned = plan(&ask);
-    if let Err(none) = &planned
-        && none.max_output > 0
-        && understood.codec.demands_limit()
-    {
-        ask.max_output = Some(none.max_output_max);
-        planned = plan(&ask);
-    }
-    let mut plan = planned.map_err(|none| no_candidate(&none, understood, now))?;
+    let mut plan = route::plan(
+        &routing.snapshot.columns,
+        &routing.health.borrow(),
+        &ask,
+        now,
+        &mut core.scratch.borrow_mut(),
+    )
+    .map_err(|none| no_candidate(&none, understood, now))?;
     if ask.target != Target::Auto {
         // A name such as `gpt-4o-2024-05-13` is one offer's own name for a version of the model: who
         // pins it gets it before any other version.

@@ -48,12 +48,6 @@ pub trait Codec: Sync {
     /// Length of the body after [`Codec::patch_request`], all of it.
     fn patched_len(&self, parsed: &Parsed, body: &[u8], outgoing: &Outgoing<'_>) -> usize;
 
-    /// Whether every request has to state a limit of its output. Then it is a ceiling that a client
-    /// keeps for all models, and is lowered to what a model gives; else it is a wish.
-    fn demands_limit(&self) -> bool {
-        false
-    }
-
     /// Reads a provider's whole answer with a good status.
     fn read_answer(&self, body: &[u8], rules: UsageRules) -> Result<Answer, AnswerFault>;
 

@@ -58,10 +58,6 @@ impl Codec for AnthropicMessages {
         parsed.with_cuts(&patches, |all| json::patched_len(body, all))
     }
 
-    fn demands_limit(&self) -> bool {
-        true
-    }
-
     fn read_answer(&self, body: &[u8], _: UsageRules) -> Result<Answer, AnswerFault> {
         read_answer(body).unwrap_or(Err(AnswerFault::Malformed))
     }

@@ -54,10 +54,8 @@ pub(super) fn write(
             .with_message("this provider gives one answer at a time; ask for one alternative")
             .with_param("n"));
     }
-    let limit = max_output.unwrap_or(target.max_output);
-    let max_output = limit.min(target.max_output);
+    let max_output = max_output.unwrap_or(target.max_output);
     let mut writer = Writer { request, target, dropped: unmapped.clone(), marks: 0 };
-    writer.dropped.add_if(limit > max_output, "max_tokens");
     let thinking = writer.thinking(max_output);
     let mut body = Object::begin(out);
     body.raw("model", [b"\"", target.model.as_bytes(), b"\""].concat());

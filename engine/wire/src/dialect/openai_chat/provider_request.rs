@@ -56,8 +56,7 @@ pub(super) fn write(
             MaxTokensField::MaxTokens => "max_tokens",
             MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
         };
-        dropped.add_if(*tokens > target.max_output, "max_tokens");
-        body.number(name, (*tokens).min(target.max_output).into());
+        body.number(name, (*tokens).into());
     }
     if !stop.is_empty() {
         body.array("stop", |array| stop.iter().for_each(|text| text.write(array.element())));
