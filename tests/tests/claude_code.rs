@@ -1,7 +1,7 @@
 //! The real Claude Code against the gateway: it asks, runs the command that the model calls for, and
 //! gives the result back, whichever dialect the provider speaks.
 //!
-//! `POINTSMAN_TEST_CLAUDE` names the program (`npm install @anthropic-ai/claude-code@2.1.329`). Without it
+//! `POINTSMAN_TEST_CLAUDE` names the program; `POINTSMAN_TEST_CLIENTS=1 ./tools/test` installs it. Without it
 //! these tests say so and pass.
 
 use std::collections::BTreeMap;

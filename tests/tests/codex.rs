@@ -1,8 +1,8 @@
 //! The real Codex against the gateway: it asks, runs the command that the model calls for, and gives the
 //! result back, whichever dialect the provider speaks.
 //!
-//! `POINTSMAN_TEST_CODEX` names the program (`npm install @openai/codex@0.169.0`). Without it these
-//! tests say so and pass.
+//! `POINTSMAN_TEST_CODEX` names the program; `POINTSMAN_TEST_CLIENTS=1 ./tools/test` installs it. Without it
+//! these tests say so and pass.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
