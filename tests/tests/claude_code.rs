@@ -78,6 +78,7 @@ fn claude_code_runs_a_command_and_tells_its_result() {
         ("openai-chat", "fake/open", "fake/open"),
         ("openai-chat", "fake/open", "claude-auto"),
         ("openai-responses", "fake/codex", "fake/codex"),
+        ("gemini-generate", "fake/gemini", "fake/gemini"),
     ];
     for (dialect, id, asked) in rows {
         let fake = provider(id, caller());
@@ -100,6 +101,7 @@ fn claude_code_runs_a_command_and_tells_its_result() {
         let sent: Value = serde_json::from_str(with_result[0]).expect("JSON");
         let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
         let limit = limits.iter().find_map(|name| sent[*name].as_u64());
+        let limit = limit.or(sent["generationConfig"]["maxOutputTokens"].as_u64());
         assert_eq!(limit, Some(16_384), "{dialect}, {asked}");
         let is_claude = dialect == "anthropic-messages";
         // Who is billed is Anthropic's business, and would spoil the caches of others.

@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 
 const CODEC: GeminiGenerate = GeminiGenerate;
 const RULES: UsageRules = UsageRules { reasoning_apart: false };
-const OUTGOING: Outgoing<'static> =
-    Outgoing { model: "gemini-x", asks_usage: true, max_output_field: Some("max_tokens"), max_output: u32::MAX };
+const OUTGOING: Outgoing<'static> = Outgoing {
+    model: "gemini-x",
+    asks_usage: true,
+    max_output_field: Some("max_tokens"),
+    max_output: u32::MAX,
+};
 
 fn patched(body: &str) -> String {
     let parsed = CODEC.read_request(body.as_bytes()).expect("a sound request");

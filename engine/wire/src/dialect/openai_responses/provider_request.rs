@@ -65,9 +65,7 @@ pub(super) fn write(
         body.bool("stream", true);
     }
     if let Some(tokens) = max_output {
-        dropped.add_if(*tokens > target.max_output, "max_tokens");
-        let limit = (*tokens).min(target.max_output).max(MAX_OUTPUT_MIN);
-        body.number("max_output_tokens", limit.into());
+        body.number("max_output_tokens", (*tokens).max(MAX_OUTPUT_MIN).into());
     }
     write_sampling(sampling, target, &mut body, &mut dropped);
     if !tools.is_empty() {
