@@ -369,7 +369,8 @@ fn admitted(core: &Core, head: &http1::RequestHead<'_>) -> Result<Arrived, Refus
         }),
         request_id: head.request_id.and_then(|id| ArrayString::from(id).ok()),
         forwarded: match endpoint {
-            Endpoint::Chat(Dialect::AnthropicMessages) => forwarded(head),
+            Endpoint::Chat(Dialect::AnthropicMessages)
+            | Endpoint::CountTokens(Dialect::AnthropicMessages) => forwarded(head),
             _ => Vec::new(),
         },
         takes_chunks: head.takes_chunks,

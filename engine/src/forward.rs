@@ -5,40 +5,31 @@
 //! may help, what it says about the provider, and what the client hears when none is left.
 
 use crate::accept::{Arrived, Client, Stop};
-use crate::body::{BodyError, BodyReader};
 use crate::config::Timeouts;
-use crate::core::{Core, Routing, unix_now};
-use crate::credential::Credential;
+use crate::core::{Core, Routing};
 use crate::decide::Understood;
+use crate::hop::{self, Call, Failed};
 use crate::relay::{Relay, StreamFault};
 use crate::rt;
 use crate::stats::AttemptResult;
-use crate::target::{Target, Way};
+use crate::target::{Target, Wanted, Way};
 use crate::translate::{Asked, Translated};
-use crate::upstream::{Connection, Origin, Transport};
-use crate::watch::{Ended, Watch};
+use crate::upstream::Connection;
+use crate::watch::Ended;
 use models::catalogue::OfferIx;
 use route::{Attempt, FailureKind, Plan};
 use std::fmt::Write;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use wire::chat::Dropped;
 use wire::dialect::{Answer, AnswerFault, ErrorFacts};
-use wire::http1::{self, Framing, ResponseHead};
+use wire::http1::{Framing, ResponseHead};
 use wire::json::Document;
+use wire::limits::RateLimits;
 use wire::refusal::{Kind, Refusal};
 
-/// Room for an answer's head and the first of its body.
-const READ_ROOM: usize = 16 * 1024;
-/// A body up to this size is sent in one piece with its head.
-const ONE_WRITE_MAX: usize = 256 * 1024;
-/// Informational responses that are skipped before an answer.
-const INFORMATIONAL_MAX: u32 = 16;
 /// How often a missing token is looked for again while a request waits for it.
 const TOKEN_POLL: Duration = Duration::from_millis(5);
-/// Of an error answer no more than this is read.
-const ERROR_BYTES_MAX: usize = Document::BYTES_MAX;
 
 /// An answer that has begun, and who gives it.
 pub struct Served<'r> {
@@ -48,6 +39,8 @@ pub struct Served<'r> {
     pub way: &'r Way,
     /// What the request lost on its way into that dialect.
     pub dropped: Dropped,
+    /// What the provider says of its rate limits, for a client of the same dialect.
+    pub limits: RateLimits,
     /// What was planned.
     pub attempt: Attempt,
     /// The connection on which the answer comes.
@@ -112,21 +105,25 @@ pub enum HealthNews {
 }
 
 impl Fault {
-    fn new(result: AttemptResult, health: HealthNews, kind: Kind) -> Fault {
+    /// A fault after which another target may be tried.
+    pub fn new(result: AttemptResult, health: HealthNews, kind: Kind) -> Fault {
         Fault { result, health, retry: true, refusal: Refusal::new(kind) }
     }
 
-    fn connect() -> Fault {
+    /// Nobody took the connection.
+    pub fn connect() -> Fault {
         let health = HealthNews::Failed(FailureKind::Connect);
         Fault::new(AttemptResult::Connect, health, Kind::UpstreamUnavailable)
     }
 
-    fn timeout() -> Fault {
+    /// A wait was too long.
+    pub fn timeout() -> Fault {
         let health = HealthNews::Failed(FailureKind::Timeout);
         Fault::new(AttemptResult::Timeout, health, Kind::UpstreamTimeout)
     }
 
-    fn protocol(kind: Kind) -> Fault {
+    /// What came cannot be understood.
+    pub fn protocol(kind: Kind) -> Fault {
         let health = HealthNews::Failed(FailureKind::Protocol);
         Fault::new(AttemptResult::Protocol, health, kind)
     }
@@ -259,14 +256,15 @@ pub async fn forward<'r>(
             core.stats.borrow_mut().decide.record(decided.min(u32::MAX.into()) as u32);
         }
         attempts.made += 1;
-        let call = Call { arrived, understood, target, way, id };
+        let wanted = Wanted::answer(&understood.parsed);
+        let call = Call { arrived, understood, target, way, wanted, id };
         match attempt_once(core, routing, client, &call, &mut translated).await {
-            Ok((connection, answer)) => {
+            Ok((connection, (answer, limits))) => {
                 let mut dropped =
                     translated.map(|translated| translated.dropped).unwrap_or_default();
                 let is_lowered = understood.parsed.max_output > Some(target.max_output);
                 dropped.add_if(is_lowered, "max_tokens");
-                return Ok(Served { target, way, dropped, attempt, connection, answer });
+                return Ok(Served { target, way, dropped, limits, attempt, connection, answer });
             }
             Err(Failed::Stop(stop)) => {
                 // The client left: that says nothing about the provider.
@@ -325,43 +323,6 @@ fn more_helpful(earlier: Option<Refusal>, later: Refusal) -> Refusal {
     }
 }
 
-enum Failed {
-    Fault(Fault),
-    Stop(Stop),
-}
-
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Failed {
-        Failed::Fault(fault)
-    }
-}
-
-impl From<Ended> for Failed {
-    fn from(ended: Ended) -> Failed {
-        match Fault::ended(ended) {
-            Ok(fault) => Failed::Fault(fault),
-            Err(stop) => Failed::Stop(stop),
-        }
-    }
-}
-
-/// One request to one target.
-struct Call<'c> {
-    arrived: &'c Arrived,
-    understood: &'c Understood,
-    target: &'c Target,
-    way: &'c Way,
-    id: u128,
-}
-
-impl<'c> Call<'c> {
-    fn asked<'a>(&'a self, client: &'a Client) -> Asked<'a> {
-        let body = &client.incoming[self.arrived.body.clone()];
-        let Call { understood, target, way, id, .. } = *self;
-        Asked { body, understood, target, way, id }
-    }
-}
-
 /// One attempt. A connection that was idle may have been closed by the provider in the meantime;
 /// when nothing came back on it, the same request goes out once more on a fresh one.
 async fn attempt_once(
@@ -370,14 +331,14 @@ async fn attempt_once(
     client: &mut Client,
     call: &Call<'_>,
     translated: &mut Option<Translated>,
-) -> Result<(Connection, Begun), Failed> {
+) -> Result<(Connection, (Begun, RateLimits)), Failed> {
     let timeouts = &routing.snapshot.timeouts;
     let origin = &call.way.origin;
     // The first token may be on its way, as the first address of a name.
     let until = Instant::now() + Timeouts::of(timeouts.connect_ms);
     while !call.way.credential.is_there() {
         if Instant::now() >= until {
-            return Err(no_token().into());
+            return Err(hop::no_token().into());
         }
         rt::sleep(TOKEN_POLL).await;
     }
@@ -391,34 +352,9 @@ async fn attempt_once(
     }
     // Not from the pool again: a request at which a provider hangs up would go out once for each
     // idle connection, and nobody would count it.
-    let mut connection = connect(client, origin, timeouts).await?;
+    let mut connection = hop::connect(client, origin, timeouts).await?;
     let answer = exchange(routing, client, call, translated, &mut connection).await?;
     Ok((connection, answer))
-}
-
-async fn connect(
-    client: &Client,
-    origin: &Origin,
-    timeouts: &Timeouts,
-) -> Result<Connection, Failed> {
-    let limit = Timeouts::of(timeouts.connect_ms);
-    let begun = Instant::now();
-    let socket = match Transport::connect(origin, limit).await {
-        Ok(socket) => socket,
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            return Err(Fault::timeout().into());
-        }
-        Err(_) => return Err(Fault::connect().into()),
-    };
-    let left = limit.saturating_sub(begun.elapsed());
-    let fd = socket.as_raw_fd();
-    let securing = Transport::secure(socket, origin);
-    let transport = match client.watch.guard_for_client(fd, left, securing).await? {
-        Ok(transport) => transport,
-        Err(_) => return Err(Fault::connect().into()),
-    };
-    let incoming = Vec::with_capacity(READ_ROOM);
-    Ok(Connection { transport, incoming, is_unproven: false })
 }
 
 /// Sends the request and reads the answer: all of it, or up to its first content.
@@ -428,26 +364,33 @@ async fn exchange(
     call: &Call<'_>,
     translated: &mut Option<Translated>,
     connection: &mut Connection,
-) -> Result<Begun, Failed> {
+) -> Result<(Begun, RateLimits), Failed> {
     let timeouts = &routing.snapshot.timeouts;
-    send(client, call, translated.as_mut(), connection, timeouts).await?;
+    hop::send(client, call, translated.as_mut(), connection, timeouts).await?;
     let stream = call.understood.parsed.stream;
     let limit =
         Timeouts::of(if stream { timeouts.first_byte_ms } else { timeouts.whole_answer_ms });
     let until = Instant::now() + limit;
-    let head = read_head(client, connection, until).await?;
+    let mut head = hop::read_head(client, connection, until).await?;
+    let dialects = (call.understood.codec.dialect(), call.way.codec.dialect());
+    let limits = std::mem::take(&mut head.limits).between(dialects.0, dialects.1);
     if head.status != 200 {
-        let body = read_error(client, connection, &head, timeouts).await;
-        return Err(Fault::status(&head, call.way.codec.read_error(&body), &body).into());
+        let body = hop::read_error(client, connection, &head, timeouts).await;
+        let mut fault = Fault::status(&head, call.way.codec.read_error(&body), &body);
+        if fault.refusal.kind == Kind::RateLimited {
+            fault.refusal.limits = limits;
+        }
+        return Err(fault.into());
     }
     if head.is_encoded {
         return Err(Fault::protocol(Kind::UpstreamInvalid).into());
     }
     if stream && head.is_event_stream {
-        return read_first_content(client, call, translated.as_mut(), connection, &head, until)
-            .await;
+        let translated = translated.as_mut();
+        let begun = read_first_content(client, call, translated, connection, &head, until).await;
+        return begun.map(|begun| (begun, limits));
     }
-    let body = read_whole(routing, client, connection, &head).await?;
+    let body = hop::read_whole(routing, client, connection, &head).await?;
     let bytes = &connection.incoming[body.clone()];
     let read = match translated {
         Some(translated) => {
@@ -465,213 +408,11 @@ async fn exchange(
         Ok(_) if stream => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
         Ok((translated, facts)) => {
             let reusable = head.keep_alive && body.end == connection.incoming.len();
-            Ok(Begun::Whole { body, translated, facts, reusable })
+            Ok((Begun::Whole { body, translated, facts, reusable }, limits))
         }
         Err(AnswerFault::Malformed) => Err(Fault::protocol(Kind::UpstreamInvalid).into()),
         Err(AnswerFault::Error) => Err(Fault::stream(StreamFault::Error).into()),
     }
-}
-
-async fn send(
-    client: &mut Client,
-    call: &Call<'_>,
-    translated: Option<&mut Translated>,
-    connection: &mut Connection,
-    timeouts: &Timeouts,
-) -> Result<(), Failed> {
-    let Call { arrived, understood, target, way, .. } = call;
-    let second = understood.parsed.takes_second_path();
-    let limit = Timeouts::of(timeouts.write_ms);
-    let out = &mut client.outgoing;
-    out.clear();
-    if let Some(Translated { body, .. }) = translated {
-        // The fields of the client's head belong to its own dialect.
-        way.write_head(second, b"", out);
-        write_length(body.len(), out);
-        let head_len = out.len();
-        let separate = body.len() > ONE_WRITE_MAX;
-        if !separate {
-            out.extend_from_slice(body);
-        }
-        authorize(way, second, out, head_len, if separate { body } else { b"" })?;
-        let range = 0..client.outgoing.len();
-        write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
-        if separate {
-            let range = 0..body.len();
-            write(&client.watch, connection, body, range, limit).await?;
-        }
-        return Ok(());
-    }
-    let outgoing = target.outgoing();
-    let codec = understood.codec;
-    let body = &client.incoming[arrived.body.clone()];
-    way.write_head(second, &arrived.forwarded, out);
-    write_length(codec.patched_len(&understood.parsed, body, &outgoing), out);
-    let head_len = out.len();
-    let rest = codec.patch_request(&understood.parsed, body, &outgoing, out);
-    // A long rest is written from where it stands: a copy would double the memory of the request.
-    let separate = body.len() - rest > ONE_WRITE_MAX;
-    if !separate {
-        out.extend_from_slice(&body[rest..]);
-    }
-    authorize(way, second, out, head_len, if separate { &body[rest..] } else { b"" })?;
-    let range = 0..client.outgoing.len();
-    write(&client.watch, connection, &mut client.outgoing, range, limit).await?;
-    if separate {
-        let range = arrived.body.start + rest..arrived.body.end;
-        write(&client.watch, connection, &mut client.incoming, range, limit).await?;
-    }
-    Ok(())
-}
-
-/// Adds to a head of `head_len` bytes what shows who we are, where that depends on the time or on the
-/// body, which follows the head and then `rest`.
-fn authorize(
-    way: &Way,
-    second: bool,
-    out: &mut Vec<u8>,
-    head_len: usize,
-    rest: &[u8],
-) -> Result<(), Failed> {
-    if matches!(way.credential, Credential::InHead) {
-        return Ok(());
-    }
-    let (now, _) = unix_now();
-    let body = [out.get(head_len..).unwrap_or_default(), rest];
-    let lines = way.credential.lines(way.path(second), &body, now).map_err(|_| no_token())?;
-    // Before the empty line that ends the head.
-    let at = head_len - b"\r\n".len();
-    out.splice(at..at, lines);
-    Ok(())
-}
-
-fn no_token() -> Fault {
-    let health = HealthNews::Failed(FailureKind::Connect);
-    Fault::new(AttemptResult::Credential, health, Kind::UpstreamCredentials)
-}
-
-/// Ends a head with the length of its body.
-fn write_length(length: usize, out: &mut Vec<u8>) {
-    let mut digits = itoa::Buffer::new();
-    out.extend_from_slice(digits.format(length).as_bytes());
-    out.extend_from_slice(b"\r\n\r\n");
-}
-
-/// Writes to the provider; `limit` is for each piece of [`rt::WRITE_PIECE`].
-async fn write(
-    watch: &Watch,
-    connection: &mut Connection,
-    buffer: &mut Vec<u8>,
-    range: Range<usize>,
-    limit: Duration,
-) -> Result<(), Failed> {
-    let fd = connection.transport.as_raw_fd();
-    let mut from = range.start;
-    while from < range.end {
-        let to = range.end.min(from + rt::WRITE_PIECE);
-        let writing = connection.transport.write_all(buffer, from..to);
-        let written = watch.guard_for_client(fd, limit, writing).await?;
-        written.map_err(|_| Fault::interrupted())?;
-        from = to;
-    }
-    Ok(())
-}
-
-async fn read_head(
-    client: &Client,
-    connection: &mut Connection,
-    until: Instant,
-) -> Result<ResponseHead, Failed> {
-    let mut searched = 0;
-    let mut informational = 0;
-    loop {
-        if let Some(end) = http1::head_end(&connection.incoming, searched) {
-            let head = http1::response(&connection.incoming[..end])
-                .map_err(|_| Fault::protocol(Kind::UpstreamInvalid))?;
-            if head.status >= 200 {
-                return Ok(head);
-            }
-            informational += 1;
-            if head.status == 101 || informational > INFORMATIONAL_MAX {
-                return Err(Fault::protocol(Kind::UpstreamInvalid).into());
-            }
-            connection.incoming.drain(..end);
-            searched = 0;
-            continue;
-        }
-        searched = connection.incoming.len();
-        if searched > http1::HEAD_BYTES_MAX {
-            return Err(Fault::protocol(Kind::UpstreamInvalid).into());
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if read(client, connection, READ_ROOM, left).await? == 0 {
-            return Err(Fault::interrupted().into());
-        }
-    }
-}
-
-/// Reads from the provider; the end of the connection and its failure are both zero.
-async fn read(
-    client: &Client,
-    connection: &mut Connection,
-    room: usize,
-    limit: Duration,
-) -> Result<usize, Ended> {
-    let fd = connection.transport.as_raw_fd();
-    let reading = connection.transport.read(&mut connection.incoming, room);
-    let count = client.watch.guard_for_client(fd, limit, reading).await?.unwrap_or(0);
-    connection.is_unproven &= count == 0;
-    Ok(count)
-}
-
-/// Reads a whole body behind its head.
-async fn read_whole(
-    routing: &Routing,
-    client: &Client,
-    connection: &mut Connection,
-    head: &ResponseHead,
-) -> Result<Range<usize>, Failed> {
-    let snapshot = &routing.snapshot;
-    let broken = |error| match error {
-        BodyError::TooLarge => Fault { retry: false, ..Fault::protocol(Kind::UpstreamInvalid) },
-        BodyError::Malformed(_) => Fault::protocol(Kind::UpstreamInvalid),
-    };
-    let mut body =
-        BodyReader::new(head.framing, head.len, snapshot.limits.answer_bytes).map_err(broken)?;
-    let gap = Timeouts::of(snapshot.timeouts.gap_ms);
-    while !body.advance(&mut connection.incoming).map_err(broken)? {
-        if read(client, connection, body.room(), gap).await? == 0 {
-            if body.close() {
-                break;
-            }
-            return Err(Fault::interrupted().into());
-        }
-    }
-    Ok(body.range())
-}
-
-/// Reads what an error answer says, if it can be had; why it cannot does not matter.
-async fn read_error(
-    client: &Client,
-    connection: &mut Connection,
-    head: &ResponseHead,
-    timeouts: &Timeouts,
-) -> Vec<u8> {
-    let Ok(mut body) = BodyReader::new(head.framing, head.len, ERROR_BYTES_MAX) else {
-        return Vec::new();
-    };
-    let until = Instant::now() + Timeouts::of(timeouts.connect_ms);
-    while let Ok(false) = body.advance(&mut connection.incoming) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        match read(client, connection, body.room(), left).await {
-            Ok(1..) => {}
-            _ => break,
-        }
-    }
-    connection.incoming.get(body.range()).unwrap_or_default().to_vec()
 }
 
 async fn read_first_content(
@@ -708,7 +449,7 @@ async fn read_first_content(
             return Err(Fault::stream(StreamFault::Interrupted).into());
         }
         let left = until.saturating_duration_since(Instant::now());
-        if read(client, connection, READ_ROOM, left).await? == 0 {
+        if hop::read(client, connection, hop::READ_ROOM, left).await? == 0 {
             return Err(Fault::interrupted().into());
         }
     }
@@ -726,6 +467,7 @@ mod tests {
             is_event_stream: false,
             is_encoded: false,
             retry_after_s,
+            limits: RateLimits::default(),
             len: 0,
         }
     }

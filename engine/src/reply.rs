@@ -1,6 +1,7 @@
 //! Response heads towards clients, written by hand into a buffer that is kept.
 
 use std::io::Write;
+use wire::limits::RateLimits;
 use wire::refusal::{self, Refusal};
 
 /// A response head in the making.
@@ -37,6 +38,12 @@ impl<'o> Head<'o> {
     pub fn number(&mut self, name: &str, value: u64) -> &mut Self {
         let mut digits = itoa::Buffer::new();
         self.field(name, digits.format(value))
+    }
+
+    /// Adds what a provider says of its rate limits.
+    pub fn limits(&mut self, limits: &RateLimits) -> &mut Self {
+        self.out.extend_from_slice(limits.as_bytes());
+        self
     }
 
     /// Says that the connection ends after this response.
@@ -98,6 +105,7 @@ pub fn refuse(
     if let Some(seconds) = refusal.retry_after_s {
         head.number("Retry-After", seconds.into());
     }
+    head.limits(&refusal.limits);
     if let Some(methods) = allow {
         head.field("Allow", methods);
     }
@@ -110,6 +118,11 @@ pub fn refuse(
     }
     head.close(closes).body_of(body.len());
     out.extend_from_slice(body);
+}
+
+/// A time as RFC 3339 writes it: `2026-11-20T22:15:00Z`.
+pub fn rfc3339(unix_s: i64) -> String {
+    jiff::Timestamp::from_second(unix_s).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
 
 /// The current date as HTTP writes it: `Fri, 20 Nov 2026 22:15:00 GMT`.
@@ -130,5 +143,6 @@ mod tests {
         let mut out = Vec::new();
         http_date(784_111_777, &mut out);
         assert_eq!(out, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
     }
 }

@@ -5,6 +5,7 @@ use crate::accept::{Arrived, Client, Stop, Wants, accept};
 use crate::account::{self, Ending, Entry};
 use crate::config::Timeouts;
 use crate::core::{Core, Routing};
+use crate::count;
 use crate::decide::{self, Judged, Understood};
 use crate::forward::{self, Attempts, Begun, Fault, Served};
 use crate::models_list;
@@ -402,11 +403,11 @@ fn begin_answer<'c>(
     if attempts.made > 1 {
         head.number("X-Pointsman-Attempts", attempts.made.into());
     }
-    head.close(closes);
+    head.limits(&served.limits).close(closes);
     head
 }
 
-/// Paths that call no provider.
+/// Paths that call no provider, or only to count.
 async fn simple(
     core: &Core,
     routing: &Routing,
@@ -416,7 +417,10 @@ async fn simple(
     let body: Vec<u8> = match &arrived.wants {
         Wants::Chat(_) => return Err(Refusal::new(Kind::Internal).into()),
         Wants::Route => route_body(core, routing, client, arrived).await?,
-        Wants::CountTokens(dialect) => count_body(client, arrived, *dialect)?,
+        Wants::CountTokens(dialect) => {
+            // In a box, so that its waits add nothing to the state of all other requests.
+            return Box::pin(count::count(core, routing, client, arrived, *dialect)).await;
+        }
         Wants::Models(dialect) => routing.snapshot.models_list(*dialect).to_vec(),
         Wants::Model(dialect, name) => model_body(routing, *dialect, name)?,
         Wants::Root => b"{\"name\":\"pointsman\"}".to_vec(),
@@ -428,18 +432,6 @@ async fn simple(
     let closes = client.must_close;
     reply::json(&mut client.outgoing, &core.date.borrow(), closes, &body, client.head_only);
     client.send(0, Timeouts::of(routing.snapshot.timeouts.write_ms)).await
-}
-
-/// An estimate: what counts exactly is the provider that will be asked, and which that is, is not
-/// known before.
-fn count_body(client: &Client, arrived: &Arrived, dialect: Dialect) -> Result<Vec<u8>, Stop> {
-    let understood: Understood = decide::parse(client, arrived)?;
-    let tokens = understood.parsed.input_tokens();
-    let name = match dialect {
-        Dialect::GeminiGenerate => "totalTokens",
-        _ => "input_tokens",
-    };
-    Ok(format!("{{\"{name}\":{tokens}}}").into_bytes())
 }
 
 fn model_body(routing: &Routing, dialect: Dialect, name: &str) -> Result<Vec<u8>, Stop> {
@@ -486,7 +478,13 @@ async fn refuse(core: &Core, client: &mut Client, stop: Stop) -> bool {
     let codec = wire::dialect::codec(client.dialect).unwrap_or(&OpenAiChat);
     let id = hex(core.new_id(crate::core::unix_now().1));
     codec.write_refusal(&refusal, &id, &mut body);
-    let refusal = refusal.clone().with_status(codec.refusal_status(&refusal));
+    let mut refusal = refusal.clone().with_status(codec.refusal_status(&refusal));
+    if refusal.status == 429 {
+        // Without a time to come back at, some clients never stop asking.
+        let seconds = *refusal.retry_after_s.get_or_insert(1);
+        let reset = || reply::rfc3339(core.unix_s().saturating_add(seconds.into()));
+        refusal.limits.complete(client.dialect, reset);
+    }
     let allow = (refusal.kind == Kind::MethodNotAllowed).then_some(refusal.param.as_deref());
     let date = core.date.borrow().clone();
     let closes = client.must_close;

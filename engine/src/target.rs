@@ -10,12 +10,14 @@ use models::catalogue::{
     Auth, EndpointView, MaxTokensField, ModelView, OfferView, ProviderView, Quirks,
 };
 use models::{Capabilities, Dialect};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use wire::chat::{self, Chat, Efforts, Issuer, ReadRules};
 use wire::dialect::{Codec, Outgoing, UsageRules};
 use wire::embed::Embed;
+use wire::request::Parsed;
 
 /// How one offer is called.
 pub struct Target {
@@ -52,6 +54,26 @@ pub struct Way {
     pub issuer: Issuer,
     /// What shows who we are, if the head does not.
     pub credential: Credential,
+}
+
+/// What a provider is asked for: each has a path and a head of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// An answer.
+    Answer,
+    /// One at the dialect's second path (see [`Codec::path`]).
+    AnswerAtSecond,
+    /// How many tokens the request has.
+    Count,
+}
+
+impl Wanted {
+    const COUNT: usize = 3;
+
+    /// An answer to that request.
+    pub fn answer(request: &Parsed) -> Wanted {
+        if request.takes_second_path() { Wanted::AnswerAtSecond } else { Wanted::Answer }
+    }
 }
 
 impl Target {
@@ -126,32 +148,36 @@ impl Target {
 }
 
 impl Way {
+    /// Whether its dialect has a path that counts tokens.
+    pub fn counts(&self) -> bool {
+        self.codec.count_path().is_some()
+    }
+
     /// The path of a request as it is sent, with its query.
-    pub fn path(&self, streams: bool) -> &str {
-        &self.heads.paths[usize::from(streams)]
+    pub fn path(&self, wanted: Wanted) -> &str {
+        &self.heads.paths[wanted as usize]
     }
 
     /// Begins a request: its head up to the digits of its `Content-Length`. `forwarded` are fields of
     /// the client's head that go along, each with its line end.
-    pub fn write_head(&self, streams: bool, forwarded: &[u8], out: &mut Vec<u8>) {
+    pub fn write_head(&self, wanted: Wanted, forwarded: &[u8], out: &mut Vec<u8>) {
         let Heads { whole, bare, .. } = &*self.heads;
         if forwarded.is_empty() {
-            return out.extend_from_slice(&whole[usize::from(streams)]);
+            return out.extend_from_slice(&whole[wanted as usize]);
         }
-        out.extend_from_slice(&bare[usize::from(streams)]);
+        out.extend_from_slice(&bare[wanted as usize]);
         out.extend_from_slice(forwarded);
         out.extend_from_slice(CONTENT_LENGTH.as_bytes());
     }
 }
 
-/// Heads of requests up to the digits of their `Content-Length`, for a whole answer and for a
-/// streamed one.
+/// Heads of requests up to the digits of their `Content-Length`, by what is [`Wanted`].
 struct Heads {
-    whole: [Vec<u8>; 2],
+    whole: [Vec<u8>; Wanted::COUNT],
     /// Without the fields that a client's own take the place of.
-    bare: [Vec<u8>; 2],
+    bare: [Vec<u8>; Wanted::COUNT],
     /// What they ask for.
-    paths: [String; 2],
+    paths: [String; Wanted::COUNT],
 }
 
 /// Where a provider is reached in one dialect, and what opens it.
@@ -171,7 +197,7 @@ pub struct Endpoint<'c> {
     /// Whose it is.
     pub provider: ProviderView<'c>,
     /// Heads by path: in most dialects there is one for all offers.
-    heads: RefCell<HashMap<[String; 2], Arc<Heads>>>,
+    heads: RefCell<HashMap<[String; Wanted::COUNT], Arc<Heads>>>,
 }
 
 impl<'c> Endpoint<'c> {
@@ -190,12 +216,11 @@ impl<'c> Endpoint<'c> {
 
     /// The way to the model that the provider calls `wire_id`.
     pub fn way(&self, wire_id: &str) -> Way {
-        let paths = [false, true].map(|streams| self.path(wire_id, streams));
+        let paths = [Wanted::Answer, Wanted::AnswerAtSecond, Wanted::Count];
+        let paths = paths.map(|wanted| self.path(wire_id, wanted));
         let heads = Arc::clone(self.heads.borrow_mut().entry(paths).or_insert_with_key(|paths| {
-            let head = |index: usize, is_bare| self.head(&paths[index], is_bare);
-            let whole = [head(0, false), head(1, false)];
-            let bare = [head(0, true), head(1, true)];
-            Arc::new(Heads { whole, bare, paths: paths.clone() })
+            let heads = |is_bare| paths.each_ref().map(|path| self.head(path, is_bare));
+            Arc::new(Heads { whole: heads(false), bare: heads(true), paths: paths.clone() })
         }));
         let dialect = self.codec.dialect();
         Way {
@@ -210,10 +235,15 @@ impl<'c> Endpoint<'c> {
     }
 
     /// Path and query of requests for a model, whose name may stand in the provider's address.
-    fn path(&self, wire_id: &str, streams: bool) -> String {
+    fn path(&self, wire_id: &str, wanted: Wanted) -> String {
         let model = in_path(wire_id);
         let base = self.url.path.replace(&format!("{{{}}}", EndpointView::MODEL), &model);
-        let mut path = base + &self.codec.path(wire_id, streams);
+        let mut path = base
+            + &match wanted {
+                Wanted::Answer => self.codec.path(wire_id, false),
+                Wanted::AnswerAtSecond => self.codec.path(wire_id, true),
+                Wanted::Count => Cow::Borrowed(self.codec.count_path().unwrap_or_default()),
+            };
         for (name, value) in self.provider.query() {
             path.push(if path.contains('?') { '&' } else { '?' });
             path.push_str(&format!("{name}={value}"));

@@ -220,6 +220,19 @@ impl Watch {
         self.slot.last_deadline_ms.set(self.deadline(limit));
     }
 
+    /// Bounds all waits beside what bounds them already, until what is returned goes to
+    /// [`Watch::unbound`].
+    pub fn bound(&self, limit: Duration) -> Bound {
+        let before = self.slot.last_deadline_ms.get();
+        self.slot.last_deadline_ms.set(self.deadline(limit).min(before));
+        Bound { last_deadline_ms: before }
+    }
+
+    /// From now on waits are bounded as they were before.
+    pub fn unbound(&self, before: Bound) {
+        self.slot.last_deadline_ms.set(before.last_deadline_ms);
+    }
+
     /// The request is over; the connection may be closed at any time.
     pub fn end_request(&self) {
         self.slot.idle.set(true);
@@ -238,6 +251,12 @@ impl Watch {
             .now_ms()
             .saturating_add((limit + SWEEP).as_millis().try_into().unwrap_or(u64::MAX))
     }
+}
+
+/// What bounded the waits before: see [`Watch::bound`].
+#[must_use = "the bound stays until this is given to `unbound`"]
+pub struct Bound {
+    last_deadline_ms: u64,
 }
 
 impl Drop for Watch {

@@ -32,6 +32,18 @@ pub trait Codec: Sync {
     /// that stands in no list.
     fn path(&self, model: &str, second: bool) -> Cow<'static, str>;
 
+    /// The path behind a provider's base URL at which it counts the tokens of a conversation, in dialects
+    /// that have one whose body is that of a conversation.
+    fn count_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reads what a provider says at [`Codec::count_path`]: how many tokens.
+    fn read_count(&self, body: &[u8]) -> Option<u64> {
+        let _ = body;
+        None
+    }
+
     /// Reads a client's request body.
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal>;
 

@@ -4,6 +4,7 @@
 //! In: the bytes of one head. Out: [`RequestHead`] or [`ResponseHead`], which hold everything that
 //! decides framing, routing and rights, read once. Never: bodies (see [`crate::chunked`]) or I/O.
 
+use crate::limits::RateLimits;
 use crate::refusal::{Kind, Refusal};
 use arrayvec::ArrayVec;
 use std::mem::MaybeUninit;
@@ -95,6 +96,8 @@ pub struct ResponseHead {
     pub is_encoded: bool,
     /// `retry-after` in seconds, when given as such.
     pub retry_after_s: Option<u32>,
+    /// What it says of rate limits.
+    pub limits: RateLimits,
     /// Bytes of the head, the empty line included.
     pub len: usize,
 }
@@ -161,7 +164,8 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     let (mut strategy, mut request_id, mut anthropic_version) = (None, None, None);
     let mut agent = None;
     let mut forwarded = ArrayVec::new();
-    let forwards = path_of(target)?.ends_with("/messages");
+    let path = path_of(target)?;
+    let forwards = path.ends_with("/messages") || path.ends_with("/messages/count_tokens");
     let mut hosts = 0;
     for field in parsed.headers.iter() {
         let (name, value) = checked_field(field.name, field.value)?;
@@ -216,7 +220,7 @@ pub fn request<'b>(bytes: &'b [u8]) -> Result<RequestHead<'b>, Refusal> {
     let framing = facts.request_framing(version_minor)?;
     Ok(RequestHead {
         method,
-        path: path_of(target)?,
+        path,
         query: target.split_once('?').map_or("", |(_, query)| query),
         framing,
         keep_alive: facts.keep_alive(version_minor),
@@ -281,6 +285,7 @@ pub fn response(bytes: &[u8]) -> Result<ResponseHead, BadResponse> {
     }
     let mut facts = FieldFacts::default();
     let (mut is_event_stream, mut is_encoded, mut retry_after_s) = (false, false, None);
+    let mut limits = RateLimits::default();
     for field in parsed.headers.iter() {
         let (name, value) =
             checked_field(field.name, field.value).map_err(|_| BadResponse("malformed field"))?;
@@ -294,6 +299,8 @@ pub fn response(bytes: &[u8]) -> Result<ResponseHead, BadResponse> {
             is_encoded = !value.eq_ignore_ascii_case(b"identity");
         } else if is(name, "retry-after") {
             retry_after_s = visible(value).and_then(|text| text.parse().ok());
+        } else if let Some(value) = visible(value) {
+            limits.take(name, value);
         }
     }
     let framing = if status < 200 || status == 204 || status == 304 {
@@ -315,6 +322,7 @@ pub fn response(bytes: &[u8]) -> Result<ResponseHead, BadResponse> {
         is_event_stream,
         is_encoded,
         retry_after_s,
+        limits,
         len: bytes.len(),
     })
 }

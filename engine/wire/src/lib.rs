@@ -11,6 +11,7 @@ pub mod embed;
 pub mod endpoint;
 pub mod http1;
 pub mod json;
+pub mod limits;
 pub mod refusal;
 pub mod request;
 pub mod sse;

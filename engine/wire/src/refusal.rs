@@ -1,6 +1,7 @@
 //! Every way to say no, in one list: status, type, code, whose fault it is and what to do about it.
 //! A dialect only renders what stands here.
 
+use crate::limits::RateLimits;
 use std::borrow::Cow;
 
 /// Whose fault it is: that decides the status, the retry and the bill.
@@ -91,6 +92,8 @@ pub struct Refusal {
     pub param: Option<Cow<'static, str>>,
     /// When to come back, in seconds.
     pub retry_after_s: Option<u32>,
+    /// What the provider that limits says of its limits, for clients of its dialect.
+    pub limits: RateLimits,
     /// The status when it is not the kind's own: a provider's 404, 413 or 422 is passed on.
     pub status: u16,
 }
@@ -104,6 +107,7 @@ impl Refusal {
             message: Cow::Borrowed(kind.message()),
             param: None,
             retry_after_s: None,
+            limits: RateLimits::default(),
             status: kind.status(),
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Ask {
     pub prompt: Range<usize>,
     /// The instructions that travelled along.
     pub script: Option<Range<usize>>,
+    /// Only the tokens of the prompt are asked for.
+    pub counts: bool,
     /// What vectors are wanted in place of text.
     pub vectors: Option<Vectors>,
 }
@@ -86,6 +88,8 @@ pub(crate) struct Answer {
     /// The fault, if this request is one that fails.
     pub fault: Option<Fault>,
     pub status: u16,
+    /// Only the tokens of the prompt are told.
+    pub counts: bool,
     /// The vectors that are given in place of text.
     pub vectors: Option<Vectors>,
     /// What all events of a stream start with; rendered once by the dialect.
@@ -109,6 +113,7 @@ impl Answer {
             usage: None,
             fault: None,
             status: 200,
+            counts: false,
             vectors: None,
             prefix: Vec::new(),
             text: String::new(),
@@ -132,6 +137,7 @@ impl Answer {
         self.status = if strikes { script.status } else { 200 };
         self.stream = ask.stream;
         self.include_usage = ask.include_usage;
+        self.counts = ask.counts;
         self.vectors = ask.vectors;
         self.asked.clear();
         self.asked.extend_from_slice(model);

@@ -1,6 +1,6 @@
 //! Anthropic messages, as a provider speaks them.
 //!
-//! In: the body of `POST …/messages`. Out: `message` bodies, or named events from `message_start` to
+//! In: the body of `POST …/messages`, or of `…/messages/count_tokens`. Out: `message` bodies, or named events from `message_start` to
 //! `message_stop`, one block after the other. Never validates more than it needs.
 
 use serde_json::{Value, json};
@@ -17,13 +17,16 @@ pub(crate) struct Messages;
 /// What the reasoning is signed with; a gateway has to bring it back unchanged.
 pub(crate) const SIGNATURE: &str = "EqQBCkYICxgCKkBmYWtl+/=";
 
+const COUNT_PATH: &str = "/messages/count_tokens";
+
 impl Dialect for Messages {
     fn takes(&self, method: &str, path: &str) -> bool {
-        method == "POST" && path.ends_with("/messages")
+        method == "POST" && (path.ends_with("/messages") || path.ends_with(COUNT_PATH))
     }
 
-    fn read(&self, _path: &str, body: &[u8]) -> Result<Ask, String> {
-        let mut ask = Ask { include_usage: true, ..Ask::default() };
+    fn read(&self, path: &str, body: &[u8]) -> Result<Ask, String> {
+        let counts = path.ends_with(COUNT_PATH);
+        let mut ask = Ask { include_usage: true, counts, ..Ask::default() };
         let (mut seen_model, mut seen_limit) = (false, false);
         for (key, value) in members(body) {
             match key {
@@ -40,7 +43,7 @@ impl Dialect for Messages {
         }
         match (seen_model, seen_limit, ask.prompt.is_empty()) {
             (false, ..) => Err("model: Field required".to_owned()),
-            (_, false, _) => Err("max_tokens: Field required".to_owned()),
+            (_, false, _) if !counts => Err("max_tokens: Field required".to_owned()),
             (.., true) => Err("messages: Field required".to_owned()),
             _ => Ok(ask),
         }
@@ -93,6 +96,11 @@ impl Dialect for Messages {
     }
 
     fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+        if answer.counts {
+            out.extend_from_slice(b"{\"input_tokens\":");
+            digits_into(answer.usage.unwrap_or_default().prompt, out);
+            return out.push(b'}');
+        }
         head(answer, out);
         let mut is_first = true;
         let mut separate = |out: &mut Vec<u8>| {

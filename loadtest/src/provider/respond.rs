@@ -353,6 +353,9 @@ fn fields(answer: &Answer, kind: &str, keep_alive: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nx-request-id: req_fake_");
     digits_into(answer.number, out);
     out.extend_from_slice(b"\r\n");
+    for part in answer.script.fields.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]) {
+        out.extend_from_slice(part.as_bytes());
+    }
     if !keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
     }

@@ -4,6 +4,8 @@
 //! travels in the request (`"x_script": {…}` in the body, or the same JSON in an `x-script` header).
 //! Out: a [`Script`]. Times are milliseconds, sizes bytes. Knows no dialect and no socket.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The most of anything that a script may ask for, so that a typing error cannot fill the memory.
@@ -48,6 +50,8 @@ pub struct Script {
     pub status: u16,
     /// `Retry-After`, as it stands (seconds, fractions, or a date).
     pub retry_after: Option<String>,
+    /// More fields of every answer's head, by name.
+    pub fields: BTreeMap<String, String>,
     /// `code` of the error body; a fitting one when absent.
     pub error_code: Option<String>,
     /// What goes wrong.
@@ -87,6 +91,7 @@ impl Default for Script {
             usage: UsageScript::Named(UsageRule::Derived),
             status: 200,
             retry_after: None,
+            fields: BTreeMap::new(),
             error_code: None,
             fault: None,
             after: 0,
@@ -306,8 +311,9 @@ impl Script {
         if self.chunk_bytes == 0 {
             return Err("x_script: chunk_bytes is 0, the least is 1".to_owned());
         }
-        if self.retry_after.iter().any(|value| value.bytes().any(|b| b < 0x20)) {
-            return Err("x_script: retry_after holds a control character".to_owned());
+        let fields = self.fields.iter().flat_map(|(name, value)| [name, value]);
+        if self.retry_after.iter().chain(fields).any(|text| text.bytes().any(|b| b < 0x20)) {
+            return Err("x_script: a header field holds a control character".to_owned());
         }
         Ok(())
     }

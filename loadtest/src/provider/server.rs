@@ -456,7 +456,7 @@ impl Server {
             inner.counters.refused += 1;
         } else if answer.fault.is_some_and(|fault| !fault.completes()) {
             inner.counters.failed += 1;
-        } else {
+        } else if !answer.counts {
             inner.counters.completed += 1;
             let name = unescaped(&answer.asked);
             let model = model_counters(&mut inner, &name);

@@ -36,6 +36,14 @@ impl Codec for AnthropicMessages {
         Cow::Borrowed("/v1/messages")
     }
 
+    fn count_path(&self) -> Option<&'static str> {
+        Some("/v1/messages/count_tokens")
+    }
+
+    fn read_count(&self, body: &[u8]) -> Option<u64> {
+        read_count(body).ok().flatten()
+    }
+
     fn read_request(&self, body: &[u8]) -> Result<Parsed, Refusal> {
         scan::read(body)
     }
@@ -192,6 +200,20 @@ fn patches<'p>(
     }
     patches.sort_by_key(|patch| patch.span.start);
     patches
+}
+
+fn read_count(body: &[u8]) -> Result<Option<u64>, JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    let mut tokens = None;
+    cursor.object(|key, cursor| match key.bytes {
+        b"input_tokens" => {
+            tokens = Some(cursor.unsigned("a count of tokens")?);
+            Ok(())
+        }
+        _ => cursor.skip().map(drop),
+    })?;
+    cursor.end()?;
+    Ok(tokens)
 }
 
 fn read_answer(body: &[u8]) -> Result<Result<Answer, AnswerFault>, JsonError> {
