@@ -80,7 +80,10 @@ def tools_arrive_and_results_go_back():
 
 def tokens_are_counted_for_every_model():
     for model in MODELS:
-        assert CLIENT.messages.count_tokens(model=model, messages=HELLO).input_tokens > 3
+        counted = CLIENT.messages.with_raw_response.count_tokens(model=model, messages=HELLO)
+        assert counted.parse().input_tokens > 3
+        by_provider = model.startswith("fake/claude")
+        assert counted.headers["x-pointsman-count"] == ("provider" if by_provider else "estimate")
 
 
 def refusals_are_the_sdks_own_errors():
