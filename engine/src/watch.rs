@@ -303,4 +303,20 @@ mod tests {
         watch.end_request();
         assert_eq!(heard(90), 0, "the request is over");
     }
+
+    #[test]
+    fn a_bound_only_narrows_and_goes_as_it_came() {
+        let (client, _other_end) = UnixStream::pair().expect("a pair of sockets");
+        let watch = Rc::new(Watchers::default()).watch(client.as_raw_fd());
+        let until_ms = || watch.slot.last_deadline_ms.get();
+        let seconds = Duration::from_secs;
+        watch.begin_request(seconds(10));
+        let request = until_ms();
+        for (limit_s, narrows) in [(3, true), (10, false), (60, false)] {
+            let before = watch.bound(seconds(limit_s));
+            assert_eq!(until_ms() < request, narrows, "{limit_s} s");
+            watch.unbound(before);
+            assert_eq!(until_ms(), request, "{limit_s} s");
+        }
+    }
 }

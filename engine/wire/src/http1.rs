@@ -299,7 +299,9 @@ pub fn response(bytes: &[u8]) -> Result<ResponseHead, BadResponse> {
             is_encoded = !value.eq_ignore_ascii_case(b"identity");
         } else if is(name, "retry-after") {
             retry_after_s = visible(value).and_then(|text| text.parse().ok());
-        } else if let Some(value) = visible(value) {
+        } else if RateLimits::knows(name)
+            && let Some(value) = visible(value)
+        {
             limits.take(name, value);
         }
     }

@@ -32,11 +32,16 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
+    /// Whether a field of that name is one of them.
+    pub fn knows(name: &str) -> bool {
+        form_of(name.as_bytes()).is_some()
+    }
+
     /// Keeps a field if it is one of them and there is room; what does not fit is left out.
     pub fn take(&mut self, name: &str, value: &str) {
         const BESIDE: usize = ": \r\n".len();
         let fits = self.lines.len() + name.len() + value.len() + BESIDE <= BYTES_MAX;
-        if form_of(name.as_bytes()).is_some() && fits {
+        if Self::knows(name) && fits {
             self.add(name, value);
         }
     }
