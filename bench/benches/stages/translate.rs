@@ -22,8 +22,15 @@ const SHOWN: Shown<'static> = Shown {
 fn pieces() -> Vec<(Dialect, Vec<u8>)> {
     let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\
                  \"delta\":{\"type\":\"text_delta\",\"text\":\" points\"}}\n\n";
-    let delta = format!("{:x}\r\n{delta}\r\n", delta.len()).into_bytes();
-    vec![(Dialect::OpenAiChat, fixture::stream_chunk()), (Dialect::AnthropicMessages, delta)]
+    let text = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\
+                \"sequence_number\":9,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\
+                \"delta\":\" points\",\"logprobs\":[]}\n\n";
+    let chunk = |event: &str| format!("{:x}\r\n{event}\r\n", event.len()).into_bytes();
+    vec![
+        (Dialect::OpenAiChat, fixture::stream_chunk()),
+        (Dialect::AnthropicMessages, chunk(delta)),
+        (Dialect::OpenAiResponses, chunk(text)),
+    ]
 }
 
 pub(crate) fn bench(criterion: &mut Criterion) {
